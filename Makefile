@@ -1,0 +1,96 @@
+# `make` alone lists the targets. Works with GNU make 3.81 and BSD tools.
+#
+# Whatever a target needs is made first: the virtual environment from the lock (again when the lock changed), and for
+# the tests private RabbitMQ, Redis and PostgreSQL servers. ARGS is handed on: make test ARGS="tests/bus -x".
+
+VENV = .venv
+BIN = $(VENV)/bin
+STACK = $(BIN)/python -m deploy.stack run
+NEEDS_SERVER = rabbitmq or redis or postgres or stack
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --no-emit-find-links --python-version 3.11
+ARGS =
+
+.PHONY: help demo up test test-embedded test-rabbitmq4 check format bench lock wheel test-wheel docs clean
+
+help:
+	@echo "make demo            see it work: installs into $(VENV), captures real calls, takes half a minute"
+	@echo "make test            every test, on private RabbitMQ, Redis and PostgreSQL servers"
+	@echo "make test-embedded   the tests that need no server"
+	@echo "make test-rabbitmq4  the bus's conformance suite on RabbitMQ 4"
+	@echo "make check           format, lint, types, import contracts"
+	@echo "make format          format the code, and fix what the linter can"
+	@echo "make up              start Trunkline, everything in one process"
+	@echo "make bench           measure against peers, side by side"
+	@echo "make lock            pin the dependencies anew"
+	@echo "make docs            write the generated documents anew"
+	@echo "make wheel           build the wheel into dist/"
+	@echo "make test-wheel      install the wheel in a clean environment and run it there"
+	@echo "make clean           remove what these targets made"
+
+demo: $(VENV)/.installed
+	@$(BIN)/trunkline demo $(ARGS)
+
+up: $(VENV)/.installed
+	@$(BIN)/trunkline up $(ARGS)
+
+test: $(VENV)/.installed-dev
+	$(STACK) -- $(BIN)/python -m pytest $(ARGS)
+
+test-embedded: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not ($(NEEDS_SERVER))" $(ARGS)
+
+test-rabbitmq4: $(VENV)/.installed-dev
+	$(STACK) --only rabbitmq --rabbitmq4 -- $(BIN)/python -m pytest tests/conformance -m rabbitmq $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev $(VENV)-faststream/.installed $(VENV)-mitmproxy/.installed
+	$(STACK) --only rabbitmq -- $(BIN)/python -m bench $(ARGS)
+
+lock: $(VENV)/.installed-dev
+	$(UV_COMPILE) $(ARGS) pyproject.toml --group build -o requirements.lock
+	$(UV_COMPILE) $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
+	$(UV_COMPILE) $(ARGS) bench/peers/faststream.in -o bench/peers/faststream.lock
+	$(UV_COMPILE) $(ARGS) bench/peers/mitmproxy.in -o bench/peers/mitmproxy.lock
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m deploy.errors_doc
+
+wheel: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build --target wheel
+
+test-wheel: wheel
+	$(BIN)/python -m deploy.try_wheel dist/*.whl
+
+clean:
+	rm -rf $(VENV) $(VENV)-faststream $(VENV)-mitmproxy .cache dist build .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What an installation was made from is kept beside it: a folder is made anew when its lock has changed.
+
+$(VENV)/.installed: requirements.lock deploy/venv.sh
+	@sh deploy/venv.sh $(VENV) requirements.lock .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock deploy/venv.sh
+	@sh deploy/venv.sh $(VENV) requirements-dev.lock .
+	@touch $(VENV)/.installed $@
+
+$(VENV)-faststream/.installed: bench/peers/faststream.lock
+	@sh deploy/venv.sh $(VENV)-faststream $<
+	@touch $@
+
+$(VENV)-mitmproxy/.installed: bench/peers/mitmproxy.lock
+	@sh deploy/venv.sh $(VENV)-mitmproxy $<
+	@touch $@
