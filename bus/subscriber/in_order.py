@@ -1,0 +1,151 @@
+"""Ordered and every_instance subscriptions: one event after another, in the order they came.
+
+A failing event is retried in place and holds back the later events of its subject only (of its topic, where
+it has no subject); other subjects go on. When a dependency is away everything waits in place. A frame is
+acknowledged when all its events are settled, so frames behind a held one may be acknowledged first.
+
+An ordered frame that comes back PARK_AFTER times, first of its consumer each time, is parked event by event:
+it seems to kill its worker, and taking it apart would lose the order. What fails for good in an
+every_instance subscription is logged, not parked: its queue dies with the process, so there would be nowhere
+to redrive it to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bus import codec
+from bus.errors import Unavailable
+from bus.event import Event
+from bus.message import Subscription
+from bus.router import Router
+from bus.subscriber.handling import Failure, Outcome, log
+from bus.subscriber.running import PROBE_FIRST_S, PROBE_MOST_S, Subscriber
+from bus.subscriber.settling import jittered
+from bus.transport import Delivered, Frame
+
+if TYPE_CHECKING:
+    from bus.connect import Bus
+
+PARK_AFTER = 5
+
+
+@dataclass
+class _Open:
+    """A frame that is not settled yet, and how many of its events are not."""
+
+    delivered: Delivered
+    left: int
+
+
+class InOrderSubscriber(Subscriber):
+    def __init__(self, router: Router, subscription: Subscription, bus: Bus) -> None:
+        super().__init__(router, subscription, bus)
+        self._first = True
+        self._held: dict[str, deque[tuple[Event, _Open]]] = {}
+
+    async def _work(self) -> None:
+        while True:
+            delivered = await self._queue.get()
+            self._in_hand += 1
+            try:
+                await self._take(delivered)
+            except Unavailable as error:
+                log.warning("settling failed; the frame will come back", error=str(error))
+                delivered.give_back()
+            finally:
+                self._in_hand -= 1
+                await self._tell_settled()
+
+    async def _take(self, delivered: Delivered) -> None:
+        first, self._first = self._first, False
+        events = await self._settler.unpack(delivered.frame)
+        if not events:
+            delivered.done()
+            return
+        if first and delivered.returned >= PARK_AFTER and self.subscription.mode == "ordered":
+            reason = f"its worker died {delivered.returned} times with this frame first in hand"
+            for event in events:
+                await self._give_up(event, delivered.frame, reason, delivered.returned)
+            delivered.done()
+            return
+        opened = _Open(delivered, len(events))
+        for event in events:
+            subject = event.subject or event.topic
+            if subject in self._held:
+                self._held[subject].append((event, opened))
+                continue
+            outcome = await self._until_available(event, delivered.frame.attempt)
+            if isinstance(outcome, Failure):
+                await self._fail(subject, event, opened, outcome)
+            else:
+                _settle(opened)
+
+    async def _fail(self, subject: str, event: Event, opened: _Open, failure: Failure) -> None:
+        attempts = opened.delivered.frame.attempt + 1
+        delay_s = self._settler.next_delay_s(failure, attempts)
+        if delay_s is None:
+            await self._give_up(event, opened.delivered.frame, failure.reason, attempts)
+            _settle(opened)
+            return
+        self._held[subject] = deque([(event, opened)])
+        self._in_hand += 1
+        self._start(self._retry_held(subject, failure, attempts))
+
+    async def _retry_held(self, subject: str, failure: Failure, attempts: int) -> None:
+        """Retry the first held event of a subject until it is settled, then go on with those behind it."""
+        held = self._held[subject]
+        outcome: Outcome = failure
+        try:
+            while held:
+                event, opened = held[0]
+                if isinstance(outcome, Failure):
+                    delay_s = self._settler.next_delay_s(outcome, attempts)
+                    if delay_s is not None:
+                        self.metrics.retried += 1
+                        await self._clock.sleep(delay_s)
+                        outcome = await self._until_available(event, attempts)
+                        attempts += 1
+                        continue
+                    await self._give_up(event, opened.delivered.frame, outcome.reason, attempts)
+                _settle(opened)
+                held.popleft()
+                if held:
+                    outcome, attempts = await self._until_available(held[0][0], 0), 1
+        except Unavailable as error:
+            log.warning("settling failed; what is held will come back", error=str(error))
+            for opened in {id(item): item for _, item in held}.values():
+                opened.delivered.give_back()
+        finally:
+            del self._held[subject]
+            self._in_hand -= 1
+            await self._tell_settled()
+
+    def _may_finish(self) -> bool:
+        return self._in_hand <= len(self._held)
+
+    async def _until_available(self, event: Event, attempt: int) -> Outcome:
+        """Handle; while a dependency is away, wait in place. Never Unavailable."""
+        pause_s = PROBE_FIRST_S
+        outcome = await self._handling.one(event, attempt)
+        while isinstance(outcome, Unavailable):
+            self.metrics.paused += 1
+            await self._clock.sleep(jittered(pause_s))
+            pause_s = min(pause_s * 2, PROBE_MOST_S)
+            outcome = await self._handling.one(event, attempt)
+        return outcome
+
+    async def _give_up(self, event: Event, frame: Frame, reason: str, attempts: int) -> None:
+        if self.subscription.mode == "every_instance":
+            log.error("event given up", subscription=self.subscription.name, event=event.id, reason=reason)
+            return
+        single = Frame(codec.encode_batch([event]), (event.topic,), first_failed_at=frame.first_failed_at)
+        await self._settler.park(single, reason, attempts, event)
+
+
+def _settle(opened: _Open) -> None:
+    opened.left -= 1
+    if opened.left == 0:
+        opened.delivered.done()

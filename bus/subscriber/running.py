@@ -1,0 +1,122 @@
+"""The life of a subscriber, the same for all of them: consume, work, and on the way out finish or hand back
+what is in hand."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from bus.errors import Unavailable
+from bus.message import Subscription
+from bus.middleware.metrics import SubscriptionMetrics
+from bus.router import Router
+from bus.subscriber.handling import Handling, Outcome, log
+from bus.subscriber.settling import Settler, jittered
+from bus.transport import Consumer, Delivered
+
+if TYPE_CHECKING:
+    from bus.connect import Bus
+
+PROBE_FIRST_S = 1.0
+PROBE_MOST_S = 30.0
+HOLD_MOST_S = 600.0
+DRAIN_S = 10.0
+
+
+class Subscriber(ABC):
+    """One running instance of a subscription; subclasses say how frames become handler calls."""
+
+    workers = 1
+
+    def __init__(self, router: Router, subscription: Subscription, bus: Bus) -> None:
+        self.subscription = subscription
+        self.metrics = SubscriptionMetrics()
+        self._bus = bus
+        self._clock = bus.clock
+        self._router = router
+        self._queue: asyncio.Queue[Delivered] = asyncio.Queue()
+        self._handling = Handling(router, subscription.name, bus, self.metrics)
+        self._settler = Settler(subscription, router.retry_delays_s, bus, self.metrics)
+        self._consumer: Consumer | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._in_hand = 0
+        self._settled = asyncio.Condition()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Subscriber]:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for _ in range(self.workers):
+                self._start(self._work())
+            self._start(self._handling.watchdog.watch())
+            try:
+                self._consumer = await self._bus.transport.consume(self.subscription, self._queue.put_nowait)
+                yield self
+            finally:
+                await self._drain()
+                for task in self._running:
+                    task.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the workers; it is cancelled after draining."""
+        assert self._tasks is not None
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is in hand or waiting in this process."""
+        return self._in_hand > 0 or not self._queue.empty()
+
+    @abstractmethod
+    async def _work(self) -> None:
+        """Take frames from the queue, for ever; one task of `workers`."""
+
+    def _may_finish(self) -> bool:
+        """Whether there is nothing that draining should wait for."""
+        return self._in_hand == 0
+
+    async def _hand_back_waiting(self) -> None:
+        while not self._queue.empty():
+            await self._settler.hand_back(self._queue.get_nowait())
+
+    async def _drain(self) -> None:
+        self._closing = True
+        if self._consumer is None:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._consumer.pause()
+                if self.subscription.mode == "shared":
+                    await self._hand_back_waiting()
+                async with self._settled:
+                    await self._settled.wait_for(self._may_finish)
+        except (TimeoutError, Unavailable):
+            log.warning(
+                "not drained in time; it will be delivered again", subscription=self.subscription.name
+            )
+        finally:
+            await self._consumer.close()
+
+    async def _tell_settled(self) -> None:
+        async with self._settled:
+            self._settled.notify_all()
+
+    async def _probe(self, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        """Try again with back-off until the dependency answers, and return how that ended; Unavailable after
+        HOLD_MOST_S, because a broker takes back what is held for long."""
+        held_since, pause_s = self._clock.monotonic(), PROBE_FIRST_S
+        while True:
+            await self._clock.sleep(jittered(pause_s))
+            outcome = await attempt()
+            if not isinstance(outcome, Unavailable):
+                return outcome
+            if self._clock.monotonic() - held_since > HOLD_MOST_S:
+                return outcome
+            pause_s = min(pause_s * 2, PROBE_MOST_S)

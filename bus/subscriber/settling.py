@@ -1,0 +1,159 @@
+"""What becomes of frames and events: read, filtered, sent to come back later, handed back, taken apart,
+parked.
+
+Every step that gives something up does so only after its copy is confirmed, so a crash in between makes a
+duplicate, never a loss. All of it raises Unavailable when the bus itself is away; the caller then gives the
+frame back.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from bus import codec, topics
+from bus.errors import Malformed, Unavailable
+from bus.event import Event
+from bus.message import Subscription
+from bus.middleware.metrics import SubscriptionMetrics
+from bus.parking import EventParked
+from bus.subscriber.handling import Failure, log
+from bus.transport import Delivered, Frame
+
+if TYPE_CHECKING:
+    from bus.connect import Bus
+
+SPLIT_AFTER = 2
+SUSPECT_RETURNS = 3
+JITTER = 0.2
+
+
+def jittered(delay_s: float) -> float:
+    return delay_s * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+class Settler:
+    """The settling of one subscription in one process."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        retry_delays_s: tuple[float, ...],
+        bus: Bus,
+        counts: SubscriptionMetrics,
+    ) -> None:
+        self._name = subscription.name
+        self._own_queue = subscription.mode == "every_instance"
+        self._retry_delays_s = retry_delays_s
+        self._bus = bus
+        self._transport = bus.transport
+        self._counts = counts
+        self._mine = topics.Matcher(subscription.patterns)
+
+    async def unpack(self, frame: Frame) -> list[Event]:
+        """The frame's events that this subscription's patterns mean. What cannot be read is parked, alone."""
+        try:
+            events = codec.decode_batch(frame.body)
+        except Malformed as error:
+            events = await self._salvage(frame, error)
+        if frame.attempt or frame.suspect:
+            return events  # they were sent to this subscription itself
+        mine = self._mine
+        return [event for event in events if mine(f"{event.type}.{event.key}")]
+
+    async def _salvage(self, frame: Frame, error: Malformed) -> list[Event]:
+        try:
+            good, bad = codec.salvage(frame.body)
+        except Malformed:
+            await self.park(frame, str(error), frame.attempt + 1)
+            return []
+        for raw, reason in bad:
+            await self.park(Frame(codec.join_batch([raw]), frame.topics), reason, frame.attempt + 1)
+        return good
+
+    async def is_poison(self, delivered: Delivered) -> bool:
+        """Whether this frame seems to kill its worker. It is then settled: one that came back SPLIT_AFTER
+        times is taken apart into suspects, which are delivered one at a time; a suspect that came back
+        SUSPECT_RETURNS times is parked."""
+        frame = delivered.frame
+        if frame.suspect:
+            if delivered.returned < SUSPECT_RETURNS:
+                return False
+            reason = f"its worker died {delivered.returned} times while handling it alone"
+            events = await self.unpack(frame)
+            await self.park(frame, reason, frame.attempt + delivered.returned, events[0] if events else None)
+            return True
+        if delivered.returned < SPLIT_AFTER:
+            return False
+        for event in await self.unpack(frame):
+            single = Frame(codec.encode_batch([event]), (event.topic,), attempt=frame.attempt, suspect=True)
+            await self._transport.send_later(self._name, single)
+        return True
+
+    def next_delay_s(self, failure: Failure, attempts: int) -> float | None:
+        """When to try again after `attempts` tries; None when the event is to be parked."""
+        if failure.park or attempts > len(self._retry_delays_s):
+            return None
+        if failure.after_s is not None:
+            return failure.after_s
+        return jittered(self._retry_delays_s[attempts - 1])
+
+    async def settle_failed(self, event: Event, frame: Frame, failure: Failure) -> None:
+        """Send the event to come back after its delay, or park it."""
+        attempts = frame.attempt + 1
+        now = self._bus.clock.now()
+        single = Frame(
+            codec.encode_batch([event]),
+            (event.topic,),
+            attempt=attempts,
+            first_failed_at=frame.first_failed_at or now,
+            last_error=failure.reason[:500],
+        )
+        delay_s = self.next_delay_s(failure, attempts)
+        if delay_s is None:
+            await self.park(single, failure.reason, attempts, event)
+            return
+        self._counts.retried += 1
+        await self._transport.send_later(self._name, single, due=now + timedelta(seconds=delay_s))
+
+    async def park(self, frame: Frame, reason: str, attempts: int, event: Event | None = None) -> None:
+        self._counts.parked += 1
+        log.warning("event parked", subscription=self._name, event=event and event.id, reason=reason)
+        fact = EventParked(
+            subscription=self._name,
+            reason=reason,
+            attempts=attempts,
+            first_failed_at=frame.first_failed_at or self._bus.clock.now(),
+            frame=frame.body,
+            topics=frame.topics,
+            content_type=frame.content_type,
+            headers=frame.headers,
+            event_id=event.id if event else None,
+            event_type=event.type if event else None,
+        )
+        await self._bus.publish(fact, subject=self._name)
+
+    async def hand_back(self, delivered: Delivered) -> None:
+        """Return a frame that was not begun, as a fresh one, so that it counts as no return."""
+        if self._own_queue:
+            delivered.give_back()
+            return
+        try:
+            await self._transport.send_later(self._name, delivered.frame)
+        except Unavailable:
+            delivered.give_back()
+        else:
+            delivered.done()
+
+    async def hand_back_events(self, events: list[Event], frame: Frame) -> None:
+        """Return some events of a frame, as a frame of their own."""
+        fresh = Frame(
+            codec.encode_batch(events),
+            tuple(dict.fromkeys(event.topic for event in events)),
+            attempt=frame.attempt,
+            suspect=frame.suspect,
+            first_failed_at=frame.first_failed_at,
+            last_error=frame.last_error,
+        )
+        await self._transport.send_later(self._name, fresh)

@@ -1,0 +1,188 @@
+"""Identity's contract: buckets and tokens, decided by appending to the vault's log.
+
+Streams: `identity.bucket-<key>` and `identity.token-<id>`; category `identity` for both (a follower reads the
+category). A token is shown once, when it is made; the log holds only its SHA-256, which is enough for 256-bit
+random secrets.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from bus.message import Ask, Fact, Subscription
+from schemas.operation import Operation
+
+CATEGORY = "identity"
+CaptureMode = Literal["relaxed", "strict", "off"]
+DEFAULT_BODY_CAP_BYTES = 1024 * 1024
+MAX_BODY_CAP_BYTES = 8 * 1024 * 1024
+
+
+class BucketCreated(Fact, frozen=True):
+    """Subject and event key: the bucket's 12-character key (lower-case letters and digits)."""
+
+    TYPE = "identity.bucket.created"
+    ORDERED = True
+
+    key: str
+    name: str
+    team: str
+    capture: CaptureMode = "relaxed"
+    body_cap_bytes: int = DEFAULT_BODY_CAP_BYTES
+
+
+class BucketChanged(Fact, frozen=True):
+    """The settings after the change, whole."""
+
+    TYPE = "identity.bucket.changed"
+    ORDERED = True
+
+    key: str
+    name: str
+    capture: CaptureMode
+    body_cap_bytes: int
+
+
+class BucketDeleted(Fact, frozen=True):
+    TYPE = "identity.bucket.deleted"
+    ORDERED = True
+
+    key: str
+
+
+class TokenCreated(Fact, frozen=True):
+    """Subject: the token's id. buckets: the keys it may be used for; empty means every bucket of the team."""
+
+    TYPE = "identity.token.created"
+    ORDERED = True
+
+    id: str
+    name: str
+    team: str
+    sha256: str
+    scopes: tuple[str, ...]
+    buckets: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class TokenRevoked(Fact, frozen=True):
+    TYPE = "identity.token.revoked"
+    ORDERED = True
+
+    id: str
+
+
+class Bucket(Fact, frozen=True):
+    """A bucket as it is now (a reply, never published)."""
+
+    TYPE = "identity.bucket.state"
+
+    key: str
+    name: str
+    team: str
+    capture: CaptureMode
+    body_cap_bytes: int
+    created_at: datetime
+
+
+class BucketList(Fact, frozen=True):
+    TYPE = "identity.bucket.list"
+
+    buckets: tuple[Bucket, ...]
+    next_cursor: str | None = None
+
+
+class Token(Fact, frozen=True):
+    """secret: only in the answer to the creation, and only the first time."""
+
+    TYPE = "identity.token.state"
+
+    id: str
+    name: str
+    scopes: tuple[str, ...]
+    buckets: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime | None = None
+    secret: str | None = None
+
+
+class PutBucket(Ask[Bucket], frozen=True):
+    """Create a bucket, or change its settings. `key` empty: identity chooses one from `command_id`, so a
+    repeat gives the same bucket. Refused: bucket-invalid."""
+
+    TYPE = "identity.bucket.put"
+
+    command_id: str
+    name: str
+    key: str = ""
+    team: str = "default"
+    capture: CaptureMode = "relaxed"
+    body_cap_bytes: int = DEFAULT_BODY_CAP_BYTES
+
+
+class GetBucket(Ask[Bucket], frozen=True):
+    """Refused: bucket-unknown."""
+
+    TYPE = "identity.bucket.get"
+
+    key: str
+
+
+class ListBuckets(Ask[BucketList], frozen=True):
+    """The buckets of a team. allowed_buckets: only these keys; empty means all of the team's."""
+
+    TYPE = "identity.buckets.list"
+
+    team: str = "default"
+    allowed_buckets: tuple[str, ...] = ()
+
+
+class DeleteBucket(Ask[Bucket], frozen=True):
+    """The bucket as it was. Refused: bucket-unknown."""
+
+    TYPE = "identity.bucket.delete"
+
+    command_id: str
+    key: str
+
+
+class CreateToken(Ask[Token], frozen=True):
+    """The secret is the caller's (256 random bits, base62, `tl_` in front, chosen by the client side of the
+    bus), handed over as its SHA-256 so that no plain secret crosses the bus. Refused: token-invalid."""
+
+    TYPE = "identity.token.create"
+
+    command_id: str
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    team: str = "default"
+    buckets: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class RevokeToken(Ask[Token], frozen=True):
+    """Refused: token-unknown."""
+
+    TYPE = "identity.token.revoke"
+
+    command_id: str
+    id: str
+
+
+FACTS = (BucketCreated, BucketChanged, BucketDeleted, TokenCreated, TokenRevoked)
+OPERATIONS = (
+    Operation(ListBuckets, "GET", "/buckets", "buckets:read", "List the buckets"),
+    Operation(GetBucket, "GET", "/buckets/{key}", "buckets:read", "One bucket", bucket="key"),
+    Operation(
+        PutBucket,
+        "PUT",
+        "/buckets/{key}",
+        "buckets:write",
+        "Create a bucket or change its settings",
+        bucket="key",
+    ),
+    Operation(DeleteBucket, "DELETE", "/buckets/{key}", "buckets:write", "Delete a bucket", bucket="key"),
+)
+SUBSCRIPTIONS: tuple[Subscription, ...] = ()
