@@ -1,9 +1,10 @@
 #!/bin/sh
 # Makes a virtual environment from a lock file: venv.sh FOLDER LOCK [PROJECT]
 #
-# Called by the Makefile. Takes the newest Python from 3.11 on that can make one, else uv (which brings its own Python),
-# else says what to install. Everything that is installed has its hash in the lock; PROJECT is then put on the path
-# (an editable installation). The folder is made anew, so that nothing of an older lock stays in it.
+# Called by the Makefile and deploy/try_wheel.py. Takes the newest Python from 3.11 on that can make one, else uv
+# (which brings its own Python), else says what to install. Everything that is installed has its hash in the lock;
+# PROJECT (a wheel, or a source folder that is put on the path) is added without looking for more. The folder is made
+# anew, so that nothing of an older lock stays in it.
 set -eu
 
 folder=$1
@@ -15,12 +16,12 @@ say() { printf '%s\n' "$*" >&2; }
 # Prints the newest usable interpreter. One that cannot make an environment is of no use: Debian's comes without.
 newest_python() {
     for python in python3.14 python3.13 python3.12 python3.11 python3 python; do
-        if "$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' \
-            >/dev/null 2>&1; then
-            command -v "$python"
-            return
-        fi
+        # The one that an activated environment stands on: the environment itself may be the folder to be removed.
+        "$python" -c 'import sys, venv, ensurepip
+if not (3, 11) <= sys.version_info < (3, 15): sys.exit(1)
+print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null && return
     done
+    return 0
 }
 
 explain() {
@@ -36,13 +37,14 @@ explain() {
 }
 
 python=$(newest_python)
-rm -rf "$folder"
 if [ -n "$python" ]; then
     say "making $folder with $("$python" --version), from $lock"
+    rm -rf "$folder"
     "$python" -m venv "$folder"
     install() { "$folder/bin/python" -m pip install --quiet --quiet --disable-pip-version-check "$@"; }
 elif command -v uv >/dev/null 2>&1; then
     say "making $folder with uv, from $lock"
+    rm -rf "$folder"
     uv venv --quiet --python '>=3.11,<3.15' "$folder"
     install() { VIRTUAL_ENV=$folder uv pip install --quiet "$@"; }
 else
@@ -50,6 +52,8 @@ else
     exit 1
 fi
 install --require-hashes -r "$lock"
-if [ -n "$project" ]; then
-    install --no-deps --no-build-isolation --editable "$project"
-fi
+case $project in
+    '') ;;
+    *.whl) install --no-deps "$project" ;;
+    *) install --no-deps --no-build-isolation --editable "$project" ;;
+esac

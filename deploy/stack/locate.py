@@ -20,18 +20,19 @@ from deploy.stack.server import StackError
 NAMES = ("rabbitmq", "redis", "postgres")
 DEBIAN = {"rabbitmq": "rabbitmq-server", "redis": "redis-server", "postgres": "postgresql"}
 HOMEBREW = {"rabbitmq": "rabbitmq", "redis": "redis", "postgres": "postgresql"}
-PREFIXES = (Path("/opt/homebrew"), Path("/usr/local"))
+ROOT = Path("/")
+HOMEBREWS = ("opt/homebrew", "usr/local")  # on Apple's processors and on Intel's
 
 
 def find_rabbitmq() -> Path | None:
     """RabbitMQ's own start script; the one in Debian's PATH is a wrapper that changes the user."""
     found = [
-        *Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"),
-        *(prefix / "opt/rabbitmq/sbin/rabbitmq-server" for prefix in PREFIXES),
-        *Path("/opt").glob("rabbitmq_server-*/sbin/rabbitmq-server"),
+        *ROOT.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"),
+        *(ROOT / brew / "opt/rabbitmq/sbin/rabbitmq-server" for brew in HOMEBREWS),
+        *ROOT.glob("opt/rabbitmq_server-*/sbin/rabbitmq-server"),
         *_on_path("rabbitmq-server"),
     ]
-    if not (_first([*_on_path("erl"), *(prefix / "bin/erl" for prefix in PREFIXES)])):
+    if _first([*_on_path("erl"), *(ROOT / brew / "bin/erl" for brew in HOMEBREWS)]) is None:
         return None
     return _first(path for path in found if path != Path("/usr/sbin/rabbitmq-server"))
 
@@ -39,16 +40,16 @@ def find_rabbitmq() -> Path | None:
 def find_redis() -> Path | None:
     """The redis-server program."""
     return _first(
-        [*_on_path("redis-server"), *(prefix / "opt/redis/bin/redis-server" for prefix in PREFIXES)]
+        [*_on_path("redis-server"), *(ROOT / brew / "opt/redis/bin/redis-server" for brew in HOMEBREWS)]
     )
 
 
 def find_postgres() -> Path | None:
     """The folder that holds initdb and postgres: the newest version's."""
     folders = [
-        *Path("/usr/lib/postgresql").glob("*/bin"),
-        *Path("/usr").glob("pgsql-*/bin"),
-        *(folder / "bin" for prefix in PREFIXES for folder in (prefix / "opt").glob("postgresql*")),
+        *ROOT.glob("usr/lib/postgresql/*/bin"),
+        *ROOT.glob("usr/pgsql-*/bin"),
+        *(folder for brew in HOMEBREWS for folder in ROOT.glob(f"{brew}/opt/postgresql*/bin")),
         *(path.resolve().parent for path in _on_path("initdb")),
     ]
     complete = [
@@ -87,7 +88,7 @@ def install(names: list[str]) -> bool:
     """Install these servers with apt-get; False when that is not possible, not allowed, or fails."""
     if shutil.which("apt-get") is None:
         return False
-    packages = [DEBIAN[name] for name in names]
+    packages = [DEBIAN[name] for name in names] + ["openssl"]
     command = [sys.executable, str(Path(apt.__file__).resolve()), *packages]
     if os.geteuid() != 0:
         if shutil.which("sudo") is None or not _allowed(packages):

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from urllib.parse import urlencode
 
+from deploy.stack import certificates
 from deploy.stack.probes import USER
 from deploy.stack.process import Ports
 from deploy.stack.server import Server, Spec
@@ -23,6 +25,15 @@ raft.wal_max_size_bytes = 67108864
 log.console = true
 log.console.level = warning
 log.file = false
+"""
+
+
+CONFIG_TLS = """\
+listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.cacertfile = {certificate}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+ssl_options.verify = verify_none
 """
 
 
@@ -49,8 +60,14 @@ def prepare(folder: Path, ports: Ports, server: Path, *, chroot: Path | None = N
     cookie = data / ".erlang.cookie"
     cookie.write_text(secrets.token_hex(20))
     cookie.chmod(0o400)
-    (data / "rabbitmq.conf").write_text(CONFIG.format(port=port, user=USER, password=password))
-    (data / "rabbitmq.conf").chmod(0o600)
+    config, tls_url = CONFIG.format(port=port, user=USER, password=password), ""
+    if made := certificates.make(data):
+        certificate, key = made
+        tls_port = ports.take()
+        config += CONFIG_TLS.format(port=tls_port, certificate=inside(certificate), key=inside(key))
+        tls_url = f"amqps://{USER}:{password}@127.0.0.1:{tls_port}/?{urlencode({'ca': str(certificate)})}"
+    (data / "rabbitmq.conf").touch(mode=0o600)
+    (data / "rabbitmq.conf").write_text(config)
     (data / "enabled_plugins").write_text("[].\n")
     (data / "rabbitmq-env.conf").touch()
 
@@ -101,6 +118,7 @@ def prepare(folder: Path, ports: Ports, server: Path, *, chroot: Path | None = N
         Spec(
             name="rabbitmq",
             url=f"amqp://{USER}:{password}@127.0.0.1:{port}/",
+            tls_url=tls_url,
             port=port,
             password=password,
             probe="amqp",

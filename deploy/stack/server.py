@@ -52,6 +52,8 @@ class Spec:
     """What asks it for a quick and clean stop."""
     ctl: list[str] = field(default_factory=list)
     """The start of the command line of its control tool."""
+    tls_url: str = ""
+    """What a client connects to over TLS, if the server offers that."""
     container: str | None = None
     """The container's name, when it runs in Docker."""
     data: list[str] = field(default_factory=list)

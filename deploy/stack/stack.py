@@ -25,6 +25,8 @@ URLS = {
     "redis": "TRUNKLINE_TEST_REDIS_URL",
     "postgres": "TRUNKLINE_TEST_POSTGRES_URL",
 }
+TLS_URL = "TRUNKLINE_TEST_AMQPS_URL"
+"""RabbitMQ's address over TLS, the certificate to trust in its parameter `ca`."""
 FOLDER = "TRUNKLINE_TEST_STACK"
 """The variable that names the stack's folder, from which a test may take control of a server."""
 
@@ -52,7 +54,10 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """What a test process needs to find the servers."""
-        return {URLS[name]: self[name].url for name in self.names} | {FOLDER: str(self.folder)}
+        found = {URLS[name]: self[name].url for name in self.names}
+        if "rabbitmq" in self and (tls_url := self["rabbitmq"].spec.tls_url):
+            found[TLS_URL] = tls_url
+        return found | {FOLDER: str(self.folder)}
 
     @staticmethod
     def attached() -> Stack | None:
