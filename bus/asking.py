@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from bus import codec
-from bus.errors import AskFailed, BusError, Malformed, Refused, Unavailable
+from bus.errors import AskFailed, BusError, Malformed, Refused, TooLarge, Unavailable
 from bus.event import Event
 from bus.message import Ask
 from bus.middleware import tracing
@@ -36,7 +36,11 @@ _outcome_decoder = msgspec.msgpack.Decoder(tuple[int, str, msgspec.Raw, str])
 
 
 def encode_ok(reply: Any) -> bytes:
-    return _encoder.encode((FORMAT, "ok", reply, ""))
+    """Raises TooLarge over MAX_FRAME_BYTES."""
+    body = _encoder.encode((FORMAT, "ok", reply, ""))
+    if len(body) > codec.MAX_FRAME_BYTES:
+        raise TooLarge(f"the reply has {len(body)} bytes; the limit is {codec.MAX_FRAME_BYTES}")
+    return body
 
 
 def encode_failure(outcome: str, reason: str, detail: str) -> bytes:
@@ -54,7 +58,7 @@ def read_reply(body: bytes, ask: Ask[R]) -> R:
             reply: R = _reply_decoder(type(ask)).decode(content)
             return reply
         reason = msgspec.msgpack.decode(content, type=str)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"the reply to {ask.TYPE} cannot be read: {error}") from error
     if outcome == "refused":
         raise Refused(reason, detail)

@@ -14,6 +14,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """What tells the time and waits for it."""
+
     def now(self) -> datetime:
         """The wall clock, aware, in UTC."""
 
@@ -26,6 +28,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """Real time."""
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

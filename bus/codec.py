@@ -3,7 +3,7 @@
 A batch body (content type `application/cloudevents-batch+msgpack`) is the msgpack array `[FORMAT, [event,
 ...]]`, each event the array of `Event`'s fields in their order. One AMQP message, one row of the embedded
 journal and one record of a spool all hold a batch body. Limits: 256 events and 256 KiB a batch (a single
-event may be larger, up to 1 MiB), 64 KiB of topics.
+event may be larger, up to 1008 KiB), 64 KiB of topics.
 """
 
 from __future__ import annotations
@@ -25,8 +25,15 @@ CONTENT_TYPE = "application/cloudevents-batch+msgpack"
 MAX_BATCH_EVENTS = 256
 MAX_BATCH_BYTES = 256 * 1024
 MAX_FRAME_BYTES = 1024 * 1024
-MAX_EVENT_BYTES = MAX_FRAME_BYTES - 1024
+MAX_EVENT_BYTES = MAX_FRAME_BYTES - 16 * 1024
+"""Leaves room for what parking and the vault write around an event: the largest can still be parked."""
+MAX_OWN_EVENT_BYTES = MAX_FRAME_BYTES - 64
+"""For the bus's own events, which carry such frames."""
+OWN_TYPES = "bus.event."
 MAX_TOPICS_BYTES = 60 * 1024
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_UNSAYABLE = (OverflowError, UnicodeEncodeError, RecursionError)
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(tuple[int, list[Event]])
@@ -35,16 +42,24 @@ _event_decoder = msgspec.msgpack.Decoder(Event)
 
 
 def encode_data(message: Message) -> msgspec.Raw:
-    """A message's own fields as msgpack, ready to be an event's `data`."""
-    return msgspec.Raw(_encoder.encode(message))
+    """A message's own fields as msgpack, ready to be an event's `data`. Raises Malformed for what msgpack
+    cannot say: integers over 64 bits, lone surrogates."""
+    try:
+        return msgspec.Raw(_encoder.encode(message))
+    except _UNSAYABLE as error:
+        raise Malformed(f"{message.TYPE or type(message).__name__} cannot be encoded: {error}") from error
 
 
 def encode_event(event: Event) -> bytes:
-    """One event of a batch. Raises TooLarge over MAX_EVENT_BYTES."""
-    encoded = _encoder.encode(event)
-    if len(encoded) > MAX_EVENT_BYTES:
+    """One event of a batch. Raises TooLarge over MAX_EVENT_BYTES, Malformed for text that is no UTF-8."""
+    try:
+        encoded = _encoder.encode(event)
+    except _UNSAYABLE as error:
+        raise Malformed(f"event of type {event.type[:80]!r} cannot be encoded: {error}") from error
+    limit = MAX_OWN_EVENT_BYTES if event.type.startswith(OWN_TYPES) else MAX_EVENT_BYTES
+    if len(encoded) > limit:
         raise TooLarge(
-            f"event {event.type} {event.id} has {len(encoded)} bytes; the limit is {MAX_EVENT_BYTES}. "
+            f"event {event.type} {event.id} has {len(encoded)} bytes; the limit is {limit}. "
             "Send its bulk as a body and name it by its hash"
         )
     return encoded
@@ -67,7 +82,7 @@ def decode_batch(body: bytes) -> list[Event]:
     takes such a body apart."""
     try:
         version, events = _frame_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Malformed(f"frame of {len(body)} bytes is no batch of events: {error}") from error
     _check_format(version)
     for event in events:
@@ -80,7 +95,7 @@ def salvage(body: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]:
     bad one. Raises Malformed when it is not even a list of events."""
     try:
         version, raws = _loose_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Malformed(f"frame of {len(body)} bytes is no batch of events: {error}") from error
     _check_format(version)
     good: list[Event] = []
@@ -89,7 +104,7 @@ def salvage(body: bytes) -> tuple[list[Event], list[tuple[bytes, str]]]:
         try:
             event = _event_decoder.decode(raw)
             check(event)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Malformed) as error:
+        except (*_UNREADABLE, Malformed) as error:
             bad.append((bytes(raw), str(error)))
         else:
             good.append(event)
@@ -158,11 +173,11 @@ def from_cloudevent(document: Any, *, received_at: datetime) -> Event:
         id=document["id"],
         source=document["source"],
         type=document["type"],
-        version=int(schema) if schema.isdigit() and len(schema) < 9 else 1,
+        version=int(schema) if schema.isascii() and schema.isdigit() and len(schema) < 9 else 1,
         key=document.get("key", topics.NO_KEY),
         subject=document.get("subject"),
         time=happened,
-        data=msgspec.Raw(_encoder.encode(data)),
+        data=_encode_plain(data),
         partitionkey=document.get("partitionkey"),
         correlationid=document.get("correlationid"),
         causationid=document.get("causationid"),
@@ -170,6 +185,13 @@ def from_cloudevent(document: Any, *, received_at: datetime) -> Event:
     )
     check(event)
     return event
+
+
+def _encode_plain(data: Any) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(_encoder.encode(data))
+    except _UNSAYABLE as error:
+        raise Malformed(f"attribute 'data' cannot be encoded: {error}") from error
 
 
 def _jsonable(value: Any) -> Any:

@@ -30,6 +30,7 @@ from bus.parking import EventDiscarded, EventRedriven, NotParked, Parked
 from bus.publisher import Publisher
 from bus.router import Delivery, Route, Router
 from bus.subscriber import Subscriber, open_subscriber
+from bus.tasks import task_group
 from bus.transport import Frame, Transport
 
 R = TypeVar("R")
@@ -180,7 +181,7 @@ class Bus:
             while True:
                 await self._handle_signal(router, await waiting.get())
 
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             task = tasks.create_task(handle())
             listening = await self.transport.listen([route.pattern for route in router.signals], hear)
             try:
@@ -195,7 +196,8 @@ class Bus:
                 for route in router.signals:
                     if route.matcher(event.topic) and route.message is not None:
                         delivery = Delivery(event, 0, router.name, self)
-                        await route.handler(event.read(route.message), delivery)
+                        async with asyncio.timeout(router.deadline_s):
+                            await route.handler(event.read(route.message), delivery)
         except Exception as error:
             _log.warning("signal not handled", router=router.name, exc_info=error)
 

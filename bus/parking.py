@@ -13,12 +13,15 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 import msgspec
+import structlog
 
 from bus import codec
 from bus.errors import BusError, Malformed
 from bus.event import Event
 from bus.message import Fact
 from bus.transport import Frame, Transport
+
+_log = structlog.get_logger("bus")
 
 
 class EventParked(Fact, frozen=True):
@@ -97,16 +100,29 @@ async def parked_now(transport: Transport) -> list[Parked]:
     """What is parked and neither redriven nor discarded, oldest first."""
     waiting: dict[str, Parked] = {}
     async for event in _kept_events(transport):
-        if event.type == EventParked.TYPE:
-            waiting[event.id] = Parked(event.id, event.time, event.read(EventParked))
-        elif event.type == EventRedriven.TYPE:
-            waiting.pop(event.read(EventRedriven).parked_id, None)
-        elif event.type == EventDiscarded.TYPE:
-            waiting.pop(event.read(EventDiscarded).parked_id, None)
+        try:
+            _fold(waiting, event)
+        except Malformed as error:
+            _log.warning("a kept event cannot be read", event_id=event.id, error=str(error))
     return list(waiting.values())
 
 
+def _fold(waiting: dict[str, Parked], event: Event) -> None:
+    if event.type == EventParked.TYPE:
+        waiting[event.id] = Parked(event.id, event.time, event.read(EventParked))
+    elif event.type == EventRedriven.TYPE:
+        waiting.pop(event.read(EventRedriven).parked_id, None)
+    elif event.type == EventDiscarded.TYPE:
+        waiting.pop(event.read(EventDiscarded).parked_id, None)
+
+
 async def _kept_events(transport: Transport) -> AsyncIterator[Event]:
+    """Anybody may publish under `bus.event.`; what is no batch of events hides nothing else."""
     async for frame in transport.kept():
-        for event in codec.decode_batch(frame.body):
+        try:
+            events = codec.decode_batch(frame.body)
+        except Malformed as error:
+            _log.warning("a kept frame cannot be read", topic=frame.topics[0], error=str(error))
+            continue
+        for event in events:
             yield event

@@ -6,6 +6,9 @@ it has at the end of the loop's turn, and what arrives while that batch is uncon
 more than GROW_AT events wait, further batches go out unconfirmed beside it, up to WINDOW; an ordered type
 keeps one. So a single event is as fast as the broker and a flood travels in full batches.
 
+A broker says of a whole batch that no queue took it, never of one topic in it. So a topic travels with its
+like only, until one batch of it was taken; from then on it is mixed with others.
+
 Order: one lane's events leave in the order they were given. Duplication: a batch whose confirmation was lost
 is sent again with the same event ids. Loss: none once `send` has returned; if it raises Unavailable, the
 events may or may not arrive.
@@ -24,12 +27,14 @@ from bus.clock import Clock
 from bus.errors import BusError, Unavailable
 from bus.event import Event
 from bus.message import Exchange
+from bus.tasks import task_group
 from bus.transport import Frame, Transport
 
 GROW_AT = 64
 WINDOW = 32
 WORK_SUFFIX = ".requested"
 MAX_WAITING_BYTES = 64 * 1024 * 1024
+ROUTED_REMEMBERED = 50_000
 _RETRY_FIRST_S = 0.05
 _RETRY_MOST_S = 2.0
 
@@ -57,13 +62,14 @@ _Waiting = tuple[bytes, str, _Ticket]
 
 
 class _Lane:
-    __slots__ = ("exchange", "in_flight", "kicked", "most_events", "waiting", "window")
+    __slots__ = ("exchange", "in_flight", "kicked", "most_events", "routed", "waiting", "window")
 
     def __init__(self, exchange: Exchange, most_events: int, window: int) -> None:
         self.exchange: Exchange = exchange
         self.most_events = most_events
         self.window = window
         self.waiting: deque[_Waiting] = deque()
+        self.routed: set[str] = set()  # topics that a queue has taken before
         self.in_flight = 0
         self.kicked = False
 
@@ -90,7 +96,7 @@ class Publisher:
     @asynccontextmanager
     async def open(cls, transport: Transport, clock: Clock) -> AsyncIterator[Publisher]:
         """On exit what was given to `send` and is still awaited by its caller goes out first."""
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             publisher = cls(transport, clock, tasks)
             yield publisher
             await publisher.idle()
@@ -115,13 +121,13 @@ class Publisher:
         for event in events:
             codec.check(event)
         encoded = [codec.encode_event(event) for event in events]
-        if due is not None:
-            await self._send_delayed(events, encoded, exchange, due)
-            return
         size = sum(map(len, encoded))
         ticket = _Ticket(self._loop.create_future(), len(events))
         try:
             async with asyncio.timeout(timeout_s):
+                if due is not None:
+                    await self._send_delayed(events, encoded, exchange, due)
+                    return
                 while self._waiting_bytes > MAX_WAITING_BYTES:
                     self._room.clear()
                     await self._room.wait()
@@ -144,7 +150,9 @@ class Publisher:
         lane = self._lanes.get((exchange, type))
         if lane is None:
             most = 1 if type.endswith(WORK_SUFFIX) else codec.MAX_BATCH_EVENTS
-            lane = self._lanes[exchange, type] = _Lane(exchange, most, 1 if ordered else WINDOW)
+            lane = self._lanes[exchange, type] = _Lane(exchange, most, WINDOW)
+        if ordered:
+            lane.window = 1
         return lane
 
     def _kick(self, lane: _Lane) -> None:
@@ -167,6 +175,7 @@ class Publisher:
         batch: list[_Waiting] = []
         size = topics_size = 0
         topics: set[str] = set()
+        alone = False
         while lane.waiting and len(batch) < lane.most_events:
             data, topic, ticket = lane.waiting[0]
             if ticket.future.done():  # its caller has given up
@@ -174,6 +183,9 @@ class Publisher:
                 self._release(len(data))
                 continue
             if topic not in topics:
+                if topics and (alone or topic not in lane.routed):
+                    break
+                alone = topic not in lane.routed
                 topics_size += len(topic) + 1
             if batch and (size + len(data) > codec.MAX_BATCH_BYTES or topics_size > codec.MAX_TOPICS_BYTES):
                 break
@@ -193,8 +205,8 @@ class Publisher:
             self._kick(lane)
 
     async def _deliver_until_settled(self, lane: _Lane, batch: list[_Waiting]) -> None:
-        pause_s = _RETRY_FIRST_S
         sending = batch
+        pause_s = _RETRY_FIRST_S
         while sending:
             topics = tuple(dict.fromkeys(topic for _, topic, _ in sending))
             frame = Frame(codec.join_batch([data for data, _, _ in sending]), topics)
@@ -216,6 +228,9 @@ class Publisher:
             else:
                 self.published_events += len(sending)
                 self.published_frames += 1
+                if len(lane.routed) > ROUTED_REMEMBERED:
+                    lane.routed.clear()
+                lane.routed.update(topics)
                 for _, _, ticket in sending:
                     ticket.confirm()
                 return
@@ -224,7 +239,17 @@ class Publisher:
         self, events: Sequence[Event], encoded: list[bytes], exchange: Exchange, due: datetime
     ) -> None:
         for event, data in zip(events, encoded, strict=True):
-            await self._transport.publish(Frame(codec.join_batch([data]), (event.topic,)), exchange, due=due)
+            frame = Frame(codec.join_batch([data]), (event.topic,))
+            pause_s = _RETRY_FIRST_S
+            while True:
+                try:
+                    await self._transport.publish(frame, exchange, due=due)
+                    break
+                except Unavailable:
+                    if self._transport.state() == "closed":
+                        raise
+                    await self._clock.sleep(pause_s)
+                    pause_s = min(pause_s * 2, _RETRY_MOST_S)
 
     def _release(self, size: int) -> None:
         self._waiting_bytes -= size

@@ -35,6 +35,7 @@ from bus import codec
 from bus.errors import SpoolFull, Unavailable
 from bus.event import Event
 from bus.message import Exchange
+from bus.tasks import task_group
 
 FORMAT = 1
 SEGMENT_BYTES = 8 * 1024 * 1024
@@ -78,7 +79,7 @@ class Spool:
             try:
                 await spool._on_disk(spool._find_segments)
                 await spool.adopt()
-                async with asyncio.TaskGroup() as tasks:
+                async with task_group() as tasks:
                     writer = tasks.create_task(spool._write())
                     try:
                         yield spool

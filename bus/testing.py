@@ -84,9 +84,11 @@ class Harness(Bus):
         async with asyncio.timeout(timeout_s):
             while quiet < 3:
                 await self.publisher.idle()
-                depths = await self.transport.queue_depths([s.subscription for s in self.subscribers])
-                busy = any(depths.values()) or any(subscriber.busy for subscriber in self.subscribers)
-                quiet = 0 if busy else quiet + 1
+                durable = [s for s in self.subscribers if s.subscription.mode != "every_instance"]
+                depths = await self.transport.queue_depths([s.subscription for s in durable])
+                waiting = sum(subscriber.waiting_frames for subscriber in durable)
+                busy = any(subscriber.busy for subscriber in self.subscribers)
+                quiet = 0 if busy or sum(depths.values()) > waiting else quiet + 1
                 # Real time passes here: the journal's thread has its own pace.
                 await asyncio.sleep(0.001)
 

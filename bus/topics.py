@@ -48,7 +48,7 @@ def check_type(type: str) -> None:
 
 def check_pattern(pattern: str) -> None:
     """Raises TopicInvalid, naming the word at fault, unless `pattern` is a topic pattern."""
-    if len(pattern.encode()) > MAX_TOPIC_BYTES:
+    if len(pattern.encode(errors="replace")) > MAX_TOPIC_BYTES:
         raise TopicInvalid(f"pattern {pattern[:60]!r}... is longer than {MAX_TOPIC_BYTES} bytes")
     for word in pattern.split("."):
         if not _PATTERN_WORD.fullmatch(word):

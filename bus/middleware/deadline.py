@@ -38,7 +38,7 @@ class Watchdog:
             try:
                 await proceed(argument)
             except asyncio.CancelledError:
-                if task not in stopped:
+                if task not in stopped or task.cancelling() > 1:  # somebody else cancelled it too
                     raise
                 raise HandlerTimeout(f"the handler did not finish within {self._deadline_s:g} s") from None
             finally:

@@ -16,10 +16,9 @@ BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 @dataclass
 class SubscriptionMetrics:
-    """handled: handler returned. failed: handler raised (any kind). retried, parked, rejected: what became of
-    the failed ones.
-    paused: how often a dependency was away. duration_counts: handled events by BOUNDS_S, the last for those
-    above."""
+    """handled: handler returned. failed: handler raised (any kind). retried, parked: what became of the
+    failed ones. paused: how often a dependency was away. duration_counts: handled events by BOUNDS_S, the
+    last for those above."""
 
     handled: int = 0
     failed: int = 0

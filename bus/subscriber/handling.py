@@ -69,7 +69,9 @@ class Handling:
             return error
         except Exception as error:
             if not isinstance(error, BusError):
-                log.warning("handler failed", subscription=self._subscription, event=event.id, exc_info=error)
+                log.warning(
+                    "handler failed", subscription=self._subscription, event_id=event.id, exc_info=error
+                )
             return classed(error)
         return None
 

@@ -22,8 +22,8 @@ from bus.event import Event
 from bus.message import Subscription
 from bus.router import Router
 from bus.subscriber.handling import Failure, Outcome, log
-from bus.subscriber.running import PROBE_FIRST_S, PROBE_MOST_S, Subscriber
-from bus.subscriber.settling import jittered
+from bus.subscriber.running import Subscriber
+from bus.subscriber.settling import PROBE_FIRST_S, PROBE_MOST_S, jittered
 from bus.transport import Delivered, Frame
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ class _Open:
 
     delivered: Delivered
     left: int
+    gone: bool = False
+
+    def settle(self) -> None:
+        """One of its events is settled."""
+        self.left -= 1
+        if self.left == 0 and not self.gone:
+            self.gone = True
+            self.delivered.done()
+
+    def give_back(self) -> None:
+        """It cannot be settled; once, whoever of its events finds out first."""
+        if not self.gone:
+            self.gone = True
+            self.delivered.give_back()
 
 
 class InOrderSubscriber(Subscriber):
@@ -45,33 +59,46 @@ class InOrderSubscriber(Subscriber):
         super().__init__(router, subscription, bus)
         self._first = True
         self._held: dict[str, deque[tuple[Event, _Open]]] = {}
+        self._asleep = 0  # of the held subjects, those whose first event waits for its delay
+
+    @property
+    def busy(self) -> bool:
+        return self._in_hand > self._asleep or not self._queue.empty()
+
+    @property
+    def waiting_frames(self) -> int:
+        return len({id(opened) for held in self._held.values() for _, opened in held})
 
     async def _work(self) -> None:
         while True:
             delivered = await self._queue.get()
+            if self._closing:
+                return  # what was not begun goes back when the consumer closes
             self._in_hand += 1
+            opened = _Open(delivered, 1)
             try:
-                await self._take(delivered)
+                await self._take(opened)
             except Unavailable as error:
                 log.warning("settling failed; the frame will come back", error=str(error))
-                delivered.give_back()
+                opened.give_back()
             finally:
                 self._in_hand -= 1
                 await self._tell_settled()
 
-    async def _take(self, delivered: Delivered) -> None:
+    async def _take(self, opened: _Open) -> None:
         first, self._first = self._first, False
+        delivered = opened.delivered
         events = await self._settler.unpack(delivered.frame)
         if not events:
-            delivered.done()
+            opened.settle()
             return
+        opened.left = len(events)
         if first and delivered.returned >= PARK_AFTER and self.subscription.mode == "ordered":
             reason = f"its worker died {delivered.returned} times with this frame first in hand"
             for event in events:
                 await self._give_up(event, delivered.frame, reason, delivered.returned)
-            delivered.done()
+                opened.settle()
             return
-        opened = _Open(delivered, len(events))
         for event in events:
             subject = event.subject or event.topic
             if subject in self._held:
@@ -81,14 +108,14 @@ class InOrderSubscriber(Subscriber):
             if isinstance(outcome, Failure):
                 await self._fail(subject, event, opened, outcome)
             else:
-                _settle(opened)
+                opened.settle()
 
     async def _fail(self, subject: str, event: Event, opened: _Open, failure: Failure) -> None:
         attempts = opened.delivered.frame.attempt + 1
         delay_s = self._settler.next_delay_s(failure, attempts)
         if delay_s is None:
             await self._give_up(event, opened.delivered.frame, failure.reason, attempts)
-            _settle(opened)
+            opened.settle()
             return
         self._held[subject] = deque([(event, opened)])
         self._in_hand += 1
@@ -105,23 +132,30 @@ class InOrderSubscriber(Subscriber):
                     delay_s = self._settler.next_delay_s(outcome, attempts)
                     if delay_s is not None:
                         self.metrics.retried += 1
-                        await self._clock.sleep(delay_s)
+                        await self._delay(delay_s)
                         outcome = await self._until_available(event, attempts)
                         attempts += 1
                         continue
                     await self._give_up(event, opened.delivered.frame, outcome.reason, attempts)
-                _settle(opened)
+                opened.settle()
                 held.popleft()
                 if held:
                     outcome, attempts = await self._until_available(held[0][0], 0), 1
         except Unavailable as error:
             log.warning("settling failed; what is held will come back", error=str(error))
-            for opened in {id(item): item for _, item in held}.values():
-                opened.delivered.give_back()
+            for _, opened in held:
+                opened.give_back()
         finally:
             del self._held[subject]
             self._in_hand -= 1
             await self._tell_settled()
+
+    async def _delay(self, delay_s: float) -> None:
+        self._asleep += 1
+        try:
+            await self._clock.sleep(delay_s)
+        finally:
+            self._asleep -= 1
 
     def _may_finish(self) -> bool:
         return self._in_hand <= len(self._held)
@@ -139,13 +173,7 @@ class InOrderSubscriber(Subscriber):
 
     async def _give_up(self, event: Event, frame: Frame, reason: str, attempts: int) -> None:
         if self.subscription.mode == "every_instance":
-            log.error("event given up", subscription=self.subscription.name, event=event.id, reason=reason)
+            log.error("event given up", subscription=self.subscription.name, event_id=event.id, reason=reason)
             return
         single = Frame(codec.encode_batch([event]), (event.topic,), first_failed_at=frame.first_failed_at)
         await self._settler.park(single, reason, attempts, event)
-
-
-def _settle(opened: _Open) -> None:
-    opened.left -= 1
-    if opened.left == 0:
-        opened.delivered.done()

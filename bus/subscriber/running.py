@@ -14,15 +14,13 @@ from bus.message import Subscription
 from bus.middleware.metrics import SubscriptionMetrics
 from bus.router import Router
 from bus.subscriber.handling import Handling, Outcome, log
-from bus.subscriber.settling import Settler, jittered
+from bus.subscriber.settling import HOLD_MOST_S, PROBE_FIRST_S, PROBE_MOST_S, Settler, jittered
+from bus.tasks import task_group
 from bus.transport import Consumer, Delivered
 
 if TYPE_CHECKING:
     from bus.connect import Bus
 
-PROBE_FIRST_S = 1.0
-PROBE_MOST_S = 30.0
-HOLD_MOST_S = 600.0
 DRAIN_S = 10.0
 
 
@@ -49,7 +47,7 @@ class Subscriber(ABC):
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Subscriber]:
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             self._tasks = tasks
             for _ in range(self.workers):
                 self._start(self._work())
@@ -73,6 +71,11 @@ class Subscriber(ABC):
     def busy(self) -> bool:
         """Whether anything is in hand or waiting in this process."""
         return self._in_hand > 0 or not self._queue.empty()
+
+    @property
+    def waiting_frames(self) -> int:
+        """Frames that wait in place for a delay to pass; they count as neither busy nor settled."""
+        return 0
 
     @abstractmethod
     async def _work(self) -> None:

@@ -2,18 +2,22 @@
 parked.
 
 Every step that gives something up does so only after its copy is confirmed, so a crash in between makes a
-duplicate, never a loss. All of it raises Unavailable when the bus itself is away; the caller then gives the
-frame back.
+duplicate, never a loss. When the bus itself is away a step is repeated until it is back; only after
+HOLD_MOST_S, or when the transport was closed, is Unavailable raised, and the caller gives the frame back.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bus import codec, topics
-from bus.errors import Malformed, Unavailable
+from bus.errors import Malformed, TooLarge, Unavailable
 from bus.event import Event
 from bus.message import Subscription
 from bus.middleware.metrics import SubscriptionMetrics
@@ -26,7 +30,12 @@ if TYPE_CHECKING:
 
 SPLIT_AFTER = 2
 SUSPECT_RETURNS = 3
+CUT_BYTES = 512 * 1024
 JITTER = 0.2
+PROBE_FIRST_S = 1.0
+PROBE_MOST_S = 30.0
+HOLD_MOST_S = 600.0
+REASON_CHARS = 1000
 
 
 def jittered(delay_s: float) -> float:
@@ -88,7 +97,7 @@ class Settler:
             return False
         for event in await self.unpack(frame):
             single = Frame(codec.encode_batch([event]), (event.topic,), attempt=frame.attempt, suspect=True)
-            await self._transport.send_later(self._name, single)
+            await self._send_later(single)
         return True
 
     def next_delay_s(self, failure: Failure, attempts: int) -> float | None:
@@ -115,11 +124,14 @@ class Settler:
             await self.park(single, failure.reason, attempts, event)
             return
         self._counts.retried += 1
-        await self._transport.send_later(self._name, single, due=now + timedelta(seconds=delay_s))
+        await self._send_later(single, now + timedelta(seconds=delay_s))
 
     async def park(self, frame: Frame, reason: str, attempts: int, event: Event | None = None) -> None:
+        """Keep a frame with its reason. A foreign frame that is too large to be kept whole is cut, and the
+        reason says so."""
         self._counts.parked += 1
-        log.warning("event parked", subscription=self._name, event=event and event.id, reason=reason)
+        reason = reason[:REASON_CHARS]
+        log.warning("event parked", subscription=self._name, event_id=event and event.id, reason=reason)
         fact = EventParked(
             subscription=self._name,
             reason=reason,
@@ -132,7 +144,34 @@ class Settler:
             event_id=event.id if event else None,
             event_type=event.type if event else None,
         )
-        await self._bus.publish(fact, subject=self._name)
+        try:
+            await self._keep(fact)
+        except TooLarge:
+            digest = hashlib.sha256(frame.body).hexdigest()
+            cut = f" (cut to {CUT_BYTES} of {len(frame.body)} bytes with SHA-256 {digest})"
+            short = msgspec.structs.replace(
+                fact, frame=frame.body[:CUT_BYTES], topics=frame.topics[:16], headers={}, reason=reason + cut
+            )
+            await self._keep(short)
+
+    async def _keep(self, fact: EventParked) -> None:
+        event = self._bus.envelop(fact, subject=self._name)  # once: sent again it is still the same event
+        await self._until_taken(lambda: self._bus.emit(event))
+
+    async def _send_later(self, frame: Frame, due: datetime | None = None) -> None:
+        await self._until_taken(lambda: self._transport.send_later(self._name, frame, due=due))
+
+    async def _until_taken(self, step: Callable[[], Awaitable[None]]) -> None:
+        clock = self._bus.clock
+        since, pause_s = clock.monotonic(), PROBE_FIRST_S
+        while True:
+            try:
+                return await step()
+            except Unavailable:
+                if self._transport.state() == "closed" or clock.monotonic() - since > HOLD_MOST_S:
+                    raise
+            await clock.sleep(jittered(pause_s))
+            pause_s = min(pause_s * 2, PROBE_MOST_S)
 
     async def hand_back(self, delivered: Delivered) -> None:
         """Return a frame that was not begun, as a fresh one, so that it counts as no return."""
@@ -156,4 +195,4 @@ class Settler:
             first_failed_at=frame.first_failed_at,
             last_error=frame.last_error,
         )
-        await self._transport.send_later(self._name, fresh)
+        await self._send_later(fresh)

@@ -30,12 +30,8 @@ class SharedSubscriber(Subscriber):
         while True:
             delivered = await self._queue.get()
             suspect = delivered.frame.suspect
-            # A suspect is handled with nothing else of this subscription in hand, so that a death tells who
-            # did it.
-            if self._alone or (suspect and self._in_hand):
-                async with self._settled:
-                    await self._settled.wait_for(lambda: not self._alone and not (suspect and self._in_hand))  # noqa: B023
-            self._alone = suspect
+            if self._alone or suspect:
+                await self._pass_gate(suspect)
             self._in_hand += 1
             try:
                 await self._take(delivered)
@@ -48,6 +44,16 @@ class SharedSubscriber(Subscriber):
                     self._alone = False
                 if suspect or self._in_hand == 0:
                     await self._tell_settled()
+
+    async def _pass_gate(self, suspect: bool) -> None:
+        """A suspect is handled with nothing else of this subscription in hand, so that a death tells who did
+        it. It closes the gate before it waits for the others to finish, or a busy subscription would never
+        let it through."""
+        async with self._settled:
+            await self._settled.wait_for(lambda: not self._alone)
+            if suspect:
+                self._alone = True
+                await self._settled.wait_for(lambda: self._in_hand == 0)
 
     async def _take(self, delivered: Delivered) -> None:
         frame = delivered.frame
