@@ -93,8 +93,13 @@ class ReadStream(Ask[LogPage], frozen=True):
 
 
 class EventPage(msgspec.Struct, frozen=True):
+    """records: in log order within a partition. A page of a filtered read may be empty though there is more.
+    next_cursor: None at the end. tail_cursor: where this page ends, given at the end too: a follower reads on
+    from it later."""
+
     records: tuple[Recorded, ...]
     next_cursor: str | None
+    tail_cursor: str | None = None
 
 
 class ReadLog(Ask[EventPage], frozen=True):
@@ -113,7 +118,8 @@ class ReadLog(Ask[EventPage], frozen=True):
 
 class TraceEvents(Ask[EventPage], frozen=True):
     """All events of the tree that an event belongs to: those of its correlation, oldest first (at most
-    MAX_PAGE). `id` may be an event's or a call's. Refused: event-unknown."""
+    MAX_PAGE). `id` may be an event's or a call's. `next_cursor` goes on with ReadLog(correlation=<id of the
+    first event>). Refused: event-unknown."""
 
     TYPE = "vault.trace"
 
@@ -149,7 +155,8 @@ class CallPage(msgspec.Struct, frozen=True):
 class SearchCalls(Ask[CallPage], frozen=True):
     """Calls of a bucket, newest first; with `after`, those behind that position, oldest first.
 
-    method, host: exact, case-insensitive. path: a prefix. status: "404" or a class such as "5xx". error: True
+    method, host: exact, case-insensitive; the host with its port unless that is the scheme's default. path: a
+    prefix. status: "404" or a class such as "5xx". error: True
     only calls with an error, False only those without; or give `error_slug`. since (inclusive), before
     (exclusive): of `started_at`.
     limit: 1..MAX_PAGE. cursor: from the page before; stays right while calls arrive. after: a position

@@ -1,0 +1,169 @@
+"""One connection to a target: making it, with the time that each phase took, and its protocol. Called by
+`client`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import ClientPayloadError
+from aiohttp.client_proto import ResponseHandler
+
+from bus.clock import Clock
+from services.chassis.outgoing.errors import (
+    ConnectRefused,
+    ConnectTimeout,
+    DnsFailed,
+    OutgoingError,
+    TlsFailed,
+)
+from services.chassis.outgoing.guard import Policy, Resolved, permitted, resolve
+
+READ_BUFFER_BYTES = 64 * 1024  # twice as much may wait to be read; then the target is held back
+
+
+class Origin(NamedTuple):
+    """host: a name or an address, an IPv6 one without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+class Phases(msgspec.Struct, frozen=True):
+    """Seconds that each phase of connecting took; None when it did not happen (a kept connection, no TLS)."""
+
+    dns_s: float | None = None
+    connect_s: float | None = None
+    tls_s: float | None = None
+
+
+REUSED = Phases()
+
+
+class Wire(ResponseHandler):
+    """A connection. address: the peer's, `ip:port`. used: how many responses were read from it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, origin: Origin, address: str) -> None:
+        super().__init__(loop)
+        self.origin = origin
+        self.address = address
+        self.idle_since = 0.0
+        self.used = 0
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        # A body that ends with the connection is whole only if the connection ended well: the parser cannot
+        # know, and would take a reset for the end.
+        payload = self._payload
+        if exc is not None and payload is not None and not payload.is_eof():
+            payload.set_exception(ClientPayloadError(f"connection lost: {exc}"))
+        super().connection_lost(exc)
+
+    def write(self, data: bytes) -> None:
+        """Raises ConnectionResetError when the connection is gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the target closed the connection")
+        transport.write(data)
+
+    async def drained(self) -> None:
+        """Returns when the target has taken most of what was written. Raises ConnectionError when it is
+        gone."""
+        await self._drain_helper()
+
+    def fail(self, error: Exception) -> None:
+        """Whoever reads the response, now or next, gets `error`."""
+        if self._payload is not None:
+            self._payload.set_exception(error)
+        self.set_exception(error)
+
+
+async def connect(
+    origin: Origin, *, policy: Policy, clock: Clock, timeout_s: float, tls: ssl.SSLContext | None
+) -> tuple[Wire, Phases]:
+    """A new connection to an address that the policy permits. `timeout_s` bounds resolving, connecting and
+    TLS together. `tls` is given for https. Raises OutgoingError."""
+    phase = "dns"
+    try:
+        async with asyncio.timeout(timeout_s):
+            began = clock.monotonic()
+            addresses = permitted(origin.host, await resolve(origin.host, origin.port), policy)
+            resolved = clock.monotonic()
+            phase = "connect"
+            sock, address = await _connect_first(origin, addresses, timeout_s)
+            connected = clock.monotonic()
+            phase = "tls"
+            wire = await _start(origin, sock, address, tls)
+            ready = clock.monotonic()
+    except TimeoutError as error:
+        what = f"within {timeout_s:g} s"
+        if phase == "dns":
+            raise DnsFailed(f"{origin.host} was not resolved {what}") from error
+        if phase == "tls":
+            raise TlsFailed(f"{origin} did not finish the TLS handshake {what}") from error
+        raise ConnectTimeout(f"{origin} took no connection {what}") from error
+    return wire, Phases(
+        resolved - began, connected - resolved, ready - connected if tls is not None else None
+    )
+
+
+async def _connect_first(
+    origin: Origin, addresses: Sequence[Resolved], timeout_s: float
+) -> tuple[socket.socket, str]:
+    """The first address that takes a connection; each of several gets an equal share of the time."""
+    share_s = timeout_s / len(addresses)
+    failure: OutgoingError | None = None
+    for address in addresses:
+        host, port = address.sockaddr[:2]
+        text = f"[{host}]:{port}" if address.ip.version == 6 else f"{host}:{port}"
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(share_s if len(addresses) > 1 else None):
+                await asyncio.get_running_loop().sock_connect(sock, address.sockaddr)
+        except TimeoutError:
+            sock.close()
+            failure = ConnectTimeout(f"{origin}: {text} took no connection within {share_s:g} s")
+        except OSError as error:
+            sock.close()
+            failure = ConnectRefused(f"{origin}: {text} takes no connection: {_reason(error)}")
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock, text
+    assert failure is not None
+    raise failure
+
+
+async def _start(origin: Origin, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> Wire:
+    loop = asyncio.get_running_loop()
+    try:
+        _, wire = await loop.create_connection(
+            lambda: Wire(loop, origin, address),
+            sock=sock,
+            ssl=tls,
+            server_hostname=origin.host.removesuffix(".") if tls is not None else None,
+        )
+    except (ssl.SSLError, ssl.CertificateError) as error:
+        reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+        raise TlsFailed(f"{origin}: {reason}") from error
+    except OSError as error:
+        if tls is not None:
+            raise TlsFailed(f"{origin} closed during the TLS handshake: {_reason(error)}") from error
+        raise ConnectRefused(f"{origin}: {address} took no connection: {_reason(error)}") from error
+    return wire
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; loops put their own into `strerror`."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
