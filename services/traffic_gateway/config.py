@@ -1,0 +1,36 @@
+"""The gateway's settings."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Config(msgspec.Struct, frozen=True):
+    """bind, port: where it listens; port_fixed: the port was set, so it does not move when it is taken.
+    domain: host names below it are addresses of the host scheme.
+
+    connect_timeout_s: resolving, connecting and TLS together. wait_timeout_s: from the request's last byte to
+    the response's head. idle_timeout_s: between two pieces of a body; a stream may last as long as it says
+    something. keep_alive_s: how long a client may be silent between two requests, or before the first.
+    drain_s: how long calls in flight may take when the service stops.
+
+    max_line_bytes, max_field_bytes, max_headers: of a request's or response's head, by line, by header, in
+    number; max_head_bytes: the headers together. capture_memory_bytes: what the bodies of all calls in flight
+    may hold together; when it is used up, bodies are cut short and say so. max_spool_bytes: on disk, for
+    captures that the bus cannot take yet."""
+
+    bind: str = "127.0.0.1"
+    port: int = 7080
+    port_fixed: bool = False
+    domain: str = "localhost"
+    connect_timeout_s: float = 10.0
+    wait_timeout_s: float = 60.0
+    idle_timeout_s: float = 300.0
+    keep_alive_s: float = 75.0
+    drain_s: float = 5.0
+    max_line_bytes: int = 64 * 1024
+    max_field_bytes: int = 64 * 1024
+    max_headers: int = 2048
+    max_head_bytes: int = 256 * 1024
+    capture_memory_bytes: int = 128 * 1024 * 1024
+    max_spool_bytes: int = 1024**3

@@ -1,0 +1,4 @@
+"""What the gateway decides, without I/O: which headers pass (`headers`), how a response is framed for a
+client (`framing`), and what is kept of a call (`capture`)."""
+
+from __future__ import annotations

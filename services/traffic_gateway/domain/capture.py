@@ -1,0 +1,255 @@
+"""What is kept of a call while it is relayed, and the one place where it becomes a `CallCaptured`. Pure.
+
+A body is kept up to the bucket's cap, and only while the memory that all calls share lasts; relaying is never
+cut. Redaction happens here, before anything is published. Captured is what the target saw and said: the
+request's headers as they were sent on, the response's as they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from schemas.identity import CaptureMode
+from schemas.traffic_gateway import (
+    INLINE_BODY_BYTES,
+    Body,
+    CallCaptured,
+    CallError,
+    CapturedRequest,
+    CapturedResponse,
+    Headers,
+    Timings,
+)
+from services.calls.redaction import redact_headers
+from services.traffic_gateway.domain.headers import RawHeader
+
+NOT_SENT = 0
+"""`status_sent` of a call whose client was answered nothing."""
+
+_EMPTY = Body()
+_NO_TIMINGS = Timings()
+
+Stored = tuple[str, bytes]  # SHA-256 (hex) and bytes of a body that does not ride in the event
+
+
+class Budget:
+    """The memory that bodies of calls in flight share."""
+
+    __slots__ = ("left_bytes",)
+
+    def __init__(self, total_bytes: int) -> None:
+        self.left_bytes = total_bytes
+
+
+class Tap:
+    """Watches one body go by. `add` each piece, `body` at the end; `drop` gives the memory back."""
+
+    __slots__ = ("_budget", "_digest", "_kept_bytes", "_pieces", "_room", "size_bytes")
+
+    def __init__(self, cap_bytes: int, budget: Budget) -> None:
+        self._room = cap_bytes
+        self._budget = budget
+        self._pieces: list[bytes] = []
+        self._kept_bytes = 0
+        self._digest: hashlib._Hash | None = None
+        self.size_bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        length = len(piece)
+        if not length:
+            return
+        self.size_bytes += length
+        room = min(self._room - self._kept_bytes, self._budget.left_bytes)
+        if room <= 0:
+            self._room = self._kept_bytes  # what was skipped once leaves a hole: nothing is kept behind it
+            return
+        if length > room:
+            piece = piece[:room]
+            self._room = self._kept_bytes + room
+        self._budget.left_bytes -= len(piece)
+        self._kept_bytes += len(piece)
+        # A digest is only grown when there is a second piece: most bodies are one.
+        if self._pieces:
+            if self._digest is None:
+                self._digest = hashlib.sha256(self._pieces[0])
+            self._digest.update(piece)
+        self._pieces.append(piece)
+
+    def body(self) -> tuple[Body, Stored | None]:
+        if not self.size_bytes:
+            return _EMPTY, None
+        kept = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        sha256 = (self._digest or hashlib.sha256(kept)).hexdigest()
+        length = len(kept)
+        inline = kept if length <= INLINE_BODY_BYTES else None
+        body = Body(self.size_bytes, length, sha256, inline, length < self.size_bytes)
+        return body, None if inline is not None else (sha256, kept)
+
+    def drop(self) -> None:
+        self._budget.left_bytes += self._kept_bytes
+        self._kept_bytes = self._room = 0
+        self._pieces.clear()
+
+
+class Headed(NamedTuple):
+    """at: the clock's monotonic seconds when the response's head had come; and the seconds of each phase
+    before."""
+
+    at: float
+    dns_s: float | None
+    connect_s: float | None
+    tls_s: float | None
+    send_s: float | None
+    wait_s: float | None
+
+
+class Capture:
+    """A call in flight. Filled in as it goes; `captured` at the end."""
+
+    __slots__ = (
+        "_began",
+        "_bucket",
+        "_client_address",
+        "_http_version",
+        "_method",
+        "_origin",
+        "_request_headers",
+        "_response",
+        "_started_at",
+        "error",
+        "headed",
+        "id",
+        "mode",
+        "recorded",
+        "request_body",
+        "response_body",
+        "server_address",
+        "status_sent",
+        "url",
+    )
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        bucket: str,
+        mode: CaptureMode,
+        began: float,
+        started_at: datetime,
+        method: str,
+        url: str,
+        http_version: str,
+        headers: Iterable[RawHeader],
+        cap_bytes: int,
+        budget: Budget,
+        client_address: str | None,
+        origin: Literal["gateway", "bin"],
+    ) -> None:
+        """began: the clock's monotonic seconds when the request's head had arrived; started_at: the same
+        moment."""
+        self.id = id
+        self.mode = mode
+        self.recorded = mode == "off"
+        self.url = url if url.isascii() else _ascii_url(url)
+        cap_bytes = 0 if self.recorded else cap_bytes
+        self.request_body = Tap(cap_bytes, budget)
+        self.response_body = Tap(cap_bytes, budget)
+        self.error: CallError | None = None
+        self.headed: Headed | None = None
+        self.status_sent = NOT_SENT
+        self.server_address: str | None = None
+        self._response: tuple[int, str, str, Iterable[RawHeader]] | None = None
+        self._bucket = bucket
+        self._began = began
+        self._started_at = started_at
+        self._method = method
+        self._http_version = http_version
+        self._request_headers = headers
+        self._client_address = client_address
+        self._origin: Literal["gateway", "bin"] = origin
+
+    def answered(self, status: int, reason: bytes, http_version: str, headers: Iterable[RawHeader]) -> None:
+        """The response's head has come."""
+        self._response = (status, reason.decode("latin-1"), http_version, headers)
+        self.status_sent = status
+
+    def captured(self, now: float) -> tuple[CallCaptured, list[Stored]]:
+        """The fact, redacted, and the bodies that travel beside it. `now`: the clock's monotonic seconds."""
+        request_body, request_stored = self.request_body.body()
+        response = None
+        stored = [] if request_stored is None else [request_stored]
+        if self._response is not None:
+            status, reason, version, headers = self._response
+            body, response_stored = self.response_body.body()
+            if response_stored is not None:
+                stored.append(response_stored)
+            response = CapturedResponse(status, reason, version, redact_headers(_text(headers)), body)
+        request = CapturedRequest(
+            self._method,
+            self.url,
+            self._http_version,
+            redact_headers(_text(self._request_headers)),
+            request_body,
+        )
+        call = CallCaptured(
+            id=self.id,
+            bucket=self._bucket,
+            started_at=self._started_at,
+            duration_ms=round((now - self._began) * 1000, 3),
+            request=request,
+            response=response,
+            error=self.error,
+            timings=self._timings(now),
+            status_sent=self.status_sent,
+            client_address=self._client_address,
+            server_address=self.server_address,
+            origin=self._origin,
+            strict=self.mode == "strict",
+        )
+        return call, stored
+
+    def _timings(self, now: float) -> Timings:
+        headed = self.headed
+        if headed is None:
+            return _NO_TIMINGS
+        return Timings(
+            _ms(headed.dns_s),
+            _ms(headed.connect_s),
+            _ms(headed.tls_s),
+            _ms(headed.send_s),
+            _ms(headed.wait_s),
+            _ms(now - headed.at),
+        )
+
+    def drop(self) -> None:
+        """Give the memory of the bodies back."""
+        self.request_body.drop()
+        self.response_body.drop()
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _text(headers: Iterable[RawHeader]) -> Headers:
+    return tuple((_name(name), value.decode("latin-1")) for name, value in headers)
+
+
+@lru_cache(maxsize=4096)
+def _name(raw: bytes) -> str:
+    return raw.decode("latin-1")
+
+
+def _ascii_url(url: str) -> str:
+    """Bytes outside ASCII percent-encoded, as a URL must have them (RFC 3986 2.1); they go out as they
+    came."""
+    return "".join(
+        char
+        if char.isascii()
+        else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogateescape"))
+        for char in url
+    )

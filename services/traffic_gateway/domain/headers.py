@@ -1,0 +1,108 @@
+"""Which headers pass through a proxy, and as what. Pure; raw bytes in, raw bytes out, order and case
+untouched.
+
+Hop-by-hop headers are taken out (RFC 9110 7.6.1): the well-known ones, `Proxy-*`, and those that `Connection`
+names. `Trailer` goes with them, since trailers are not relayed. Framing is what both sides must agree on, so
+no `Connection` header can take `Host`, `Content-Length` or `Transfer-Encoding` away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+RawHeader = tuple[bytes, bytes]
+
+CALL_ID = b"Trunkline-Call-Id"
+
+_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade"))
+_OURS = frozenset((b"trunkline-request-port", b"runscope-request-port"))
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
+_USUAL_TOKENS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b""))
+
+
+class RequestHeaders:
+    """headers: what the target gets. chunked: the body travels in chunked transfer coding."""
+
+    __slots__ = ("chunked", "headers", "size_bytes")
+
+    def __init__(self, raw: Iterable[RawHeader], host: bytes) -> None:
+        """`host`: the target's, which takes the place of the gateway's."""
+        kept: list[RawHeader] = []
+        named: set[bytes] = set()
+        self.chunked = False
+        self.size_bytes = 0
+        host_at = -1
+        for pair in raw:
+            name, value = pair
+            self.size_bytes += len(name) + len(value)
+            lower = name.lower()
+            if lower == b"host":
+                host_at = len(kept)
+                kept.append((name, host))
+            elif lower in _HOP_BY_HOP:
+                if lower == b"connection":
+                    named |= _tokens(value)
+            elif lower in _OURS or lower.startswith(b"proxy-"):
+                pass
+            else:
+                if lower == b"transfer-encoding":
+                    self.chunked = True
+                kept.append(pair)
+        if host_at < 0:
+            kept.insert(0, (b"Host", host))
+        self.headers = _without(kept, named) if named else kept
+
+
+class ResponseHeaders:
+    """headers: what the client gets of them, without the framing that `length` and `coding_at` describe.
+
+    length: of Content-Length, None without one. coding: the Transfer-Encoding header as it came, whose place
+    is `coding_at`; None without one, and the place is the end."""
+
+    __slots__ = ("coding", "coding_at", "headers", "length", "size_bytes")
+
+    def __init__(self, raw: Iterable[RawHeader]) -> None:
+        kept: list[RawHeader] = []
+        named: set[bytes] = set()
+        self.length: int | None = None
+        self.coding: RawHeader | None = None
+        self.coding_at = -1
+        self.size_bytes = 0
+        for pair in raw:
+            name, value = pair
+            self.size_bytes += len(name) + len(value)
+            lower = name.lower()
+            if lower in _HOP_BY_HOP:
+                if lower == b"connection":
+                    named |= _tokens(value)
+            elif lower == b"transfer-encoding":
+                self.coding, self.coding_at = pair, len(kept)
+            elif lower.startswith(b"proxy-"):
+                pass
+            else:
+                if lower == b"content-length" and value.isdigit():
+                    self.length = int(value)
+                kept.append(pair)
+        if named:
+            kept = _without(kept, named)
+            self.coding_at = min(self.coding_at, len(kept))
+        if self.coding is not None and self.length is not None:  # RFC 9112 6.3: the coding overrides
+            kept = [pair for pair in kept if pair[0].lower() != b"content-length"]
+            self.length = None
+            self.coding_at = min(self.coding_at, len(kept))
+        self.headers = kept
+
+
+def serialized(headers: Iterable[RawHeader]) -> bytes:
+    parts: list[bytes] = []
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    return b"".join(parts)
+
+
+def _tokens(value: bytes) -> set[bytes]:
+    return {token.strip().lower() for token in value.split(b",")} - _USUAL_TOKENS - _FRAMING
+
+
+def _without(headers: list[RawHeader], named: set[bytes]) -> list[RawHeader]:
+    return [pair for pair in headers if pair[0].lower() not in named]

@@ -1,0 +1,55 @@
+"""The request bin: what a bucket answers where its address names no target. 200, and the request back as
+JSON.
+
+For webhooks and for trying things out. The body is read to its end; the echo shows as much of it as rides in
+an event.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from services.chassis.outgoing import BodyFailed
+from services.traffic_gateway.domain.capture import Capture
+from services.traffic_gateway.domain.framing import Framing
+from services.traffic_gateway.domain.headers import RawHeader, ResponseHeaders
+from services.traffic_gateway.edge.answering import Answer
+from services.traffic_gateway.edge.recording import Recorder
+
+
+async def echo(request: web.BaseRequest, call: Capture, answer: Answer, recorder: Recorder) -> None:
+    """Raises BodyFailed when the request's body is malformed."""
+    content = request.content
+    if not content.is_eof() and request.headers.get("Expect", "").lower() == "100-continue":
+        answer.inform(100, b"Continue", ())
+    try:
+        while piece := await content.readany():
+            call.request_body.add(piece)
+    except web.RequestPayloadError as error:
+        raise BodyFailed(f"the request's body broke off: {error}") from error
+    body = msgspec.json.encode(_shown(request, call))
+    headers: tuple[RawHeader, ...] = (
+        (b"Content-Type", b"application/json"),
+        (b"Content-Length", b"%d" % len(body)),
+    )
+    call.answered(200, b"OK", "1.1", headers)
+    call.response_body.add(body)
+    bodiless = request.method == "HEAD"
+    framing = Framing(ResponseHeaders(headers), bodiless=bodiless, http11=answer.http11, hold=False)
+    head = answer.head(framing, 200, b"OK")
+    await recorder.before_the_end(call)
+    await answer.write(head if bodiless else head + body)
+
+
+def _shown(request: web.BaseRequest, call: Capture) -> dict[str, object]:
+    body, _ = call.request_body.body()
+    inline = body.inline
+    return {
+        "id": call.id,
+        "method": request.method,
+        "url": call.url,
+        "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.raw_headers],
+        "body": None if inline is None else inline.decode("utf-8", "replace"),
+        "body_bytes": body.size_bytes,
+    }
