@@ -1,0 +1,201 @@
+"""The one place that knows HTTP codes: every problem of the API, and how failures of asks become problems.
+
+A service's refusal keeps its own slug. Its status follows from the last word of the slug, so that a new
+operation's refusals need no line here.
+"""
+
+from __future__ import annotations
+
+from bus.errors import (
+    AskFailed,
+    BusError,
+    DeadlinePassed,
+    Malformed,
+    NobodyAnswers,
+    Refused,
+    TooLarge,
+    Unavailable,
+)
+from services.api.domain.binding import Invalid
+from services.chassis.web import BODY_BROKEN, Problem, ProblemKind
+
+TOKEN_MISSING = ProblemKind(
+    "token-missing",
+    401,
+    "A token is needed",
+    "The request carries no API token.",
+    "Send the header `Authorization: Bearer <token>`; `trunkline up` prints a token at its first start.",
+)
+TOKEN_REFUSED = ProblemKind(
+    "token-refused",
+    401,
+    "This token is not accepted",
+    "The token is unknown, revoked or expired.",
+    "Check that it was copied whole, or make another one.",
+)
+SCOPE_MISSING = ProblemKind(
+    "scope-missing",
+    403,
+    "The token does not allow this",
+    "The token is valid, but it was made without the scope that the operation needs.",
+    "Use a token that has the scope named in `scope`.",
+)
+BUCKET_UNKNOWN = ProblemKind(
+    "bucket-unknown",
+    404,
+    "There is no such bucket",
+    "No bucket that the token may use has this key.",
+    "List the buckets with GET /v1/buckets.",
+)
+CALL_UNKNOWN = ProblemKind(
+    "call-unknown",
+    404,
+    "There is no such call",
+    "No call that the token may read has this id; it may have expired, or not have been recorded yet.",
+    "List the calls of a bucket with GET /v1/buckets/{key}/calls.",
+)
+BODY_UNKNOWN = ProblemKind(
+    "body-unknown",
+    404,
+    "The body is not there",
+    "The call is kept, but not the bytes of this body: there were none, or they are on their way or gone.",
+    "Read the call: `missing` and `size_bytes` of its bodies say which it is.",
+)
+PARAMETER_UNKNOWN = ProblemKind(
+    "parameter-unknown",
+    400,
+    "There is no such parameter",
+    "The query or the body names something that the operation does not have, and would be ignored.",
+    "Use one of the names in `known`.",
+)
+PARAMETER_INVALID = ProblemKind(
+    "parameter-invalid",
+    400,
+    "A parameter is not valid",
+    "A value in the path, the query or the body is missing, given twice, or of the wrong type.",
+    "Correct the field that `field` names; /v1/docs describes it.",
+)
+CURSOR_INVALID = ProblemKind(
+    "cursor-invalid",
+    400,
+    "This cursor cannot be used",
+    "The cursor is damaged, or was made for another list or other filters.",
+    "Leave the cursor out to begin anew, and pass on `next_cursor` unchanged with the same filters.",
+)
+QUERY_INVALID = ProblemKind(
+    "query-invalid",
+    400,
+    "The search is not valid",
+    "A filter's value means nothing; the detail says which.",
+    "Correct the filter; /v1/docs describes them.",
+)
+MEDIA_TYPE_UNKNOWN = ProblemKind(
+    "media-type-unknown",
+    415,
+    "This kind of body is not understood",
+    "The body's Content-Type is not JSON.",
+    "Send JSON with `Content-Type: application/json`.",
+)
+SERVICE_UNAVAILABLE = ProblemKind(
+    "service-unavailable",
+    503,
+    "A service does not answer",
+    "The service in `service` is not running, is too busy, or lacks something that it needs.",
+    "Try again after `Retry-After` seconds; everything that does not need that service goes on working.",
+)
+SERVICE_FAILED = ProblemKind(
+    "service-failed",
+    500,
+    "A service failed",
+    "The service in `service` had a fault while answering. Its log has the cause.",
+    "Try again; if it stays, report it with the request id.",
+)
+ASK_REFUSED = ProblemKind(
+    "ask-refused",
+    422,
+    "The service said no",
+    "The service understood the request and does not carry it out; `type` is its own reason.",
+    "Read the detail; the same request will be refused again.",
+)
+TOO_LARGE = ProblemKind(
+    "event-too-large",
+    413,
+    "This is too large to travel",
+    "The request is larger than what may travel over the bus in one piece.",
+    "Send less at once.",
+)
+
+KINDS = (
+    TOKEN_MISSING,
+    TOKEN_REFUSED,
+    SCOPE_MISSING,
+    BUCKET_UNKNOWN,
+    CALL_UNKNOWN,
+    BODY_UNKNOWN,
+    PARAMETER_UNKNOWN,
+    PARAMETER_INVALID,
+    CURSOR_INVALID,
+    QUERY_INVALID,
+    MEDIA_TYPE_UNKNOWN,
+    SERVICE_UNAVAILABLE,
+    SERVICE_FAILED,
+    ASK_REFUSED,
+    TOO_LARGE,
+)
+_BY_SLUG = {kind.slug: kind for kind in KINDS}
+_STATUS_BY_LAST_WORD = {
+    "unknown": 404,
+    "gone": 410,
+    "conflict": 409,
+    "exists": 409,
+    "observed": 409,
+    "invalid": 400,
+    "malformed": 400,
+    "forbidden": 403,
+}
+
+
+def from_ask(service: str, error: BusError) -> Problem:
+    """What went wrong with an ask to `service`, as a problem."""
+    match error:
+        case Refused():
+            return _refusal(error)
+        case Unavailable():
+            return unavailable(service, f"{service} does not answer: {error}", retry_after_s=2)
+        case NobodyAnswers():
+            return unavailable(service, f"{service} is not running", retry_after_s=5)
+        case DeadlinePassed():
+            return unavailable(service, f"{service} did not answer in time", retry_after_s=2)
+        case TooLarge():
+            return TOO_LARGE.of(str(error))
+        case AskFailed() | Malformed():
+            return SERVICE_FAILED.of(f"{service} could not answer because of a fault there", service=service)
+        case _:
+            return SERVICE_FAILED.of(f"{service} could not be asked", service=service)
+
+
+def unavailable(service: str, detail: str, *, retry_after_s: int) -> Problem:
+    headers = {"Retry-After": str(retry_after_s)}
+    return SERVICE_UNAVAILABLE.of(detail, headers=headers, service=service)
+
+
+def from_invalid(error: Invalid) -> Problem:
+    named = {"field": error.field, "in": error.where} if error.field else {"in": error.where}
+    if error.broken:
+        return BODY_BROKEN.of(f"The body cannot be read: {error.reason}.", **named)
+    said = f"{error.where} {error.field!r}" if error.field else f"the {error.where}"
+    if error.known:
+        known = list(error.known)
+        return PARAMETER_UNKNOWN.of(
+            f"{said}: {error.reason}; there are {', '.join(known)}.", known=known, **named
+        )
+    return PARAMETER_INVALID.of(f"{said}: {error.reason}.", **named)
+
+
+def _refusal(error: Refused) -> Problem:
+    kind = _BY_SLUG.get(error.reason)
+    if kind is not None:
+        return kind.of(error.detail)
+    status = _STATUS_BY_LAST_WORD.get(error.reason.rpartition("-")[2], ASK_REFUSED.status)
+    title = error.reason.replace("-", " ").capitalize() or ASK_REFUSED.title
+    return Problem(status, error.reason or ASK_REFUSED.slug, title, error.detail)

@@ -1,0 +1,4 @@
+"""Decides who may do what: buckets and tokens, each a stream of decisions in the vault's log.
+
+Keeps only a projection (in memory, with a snapshot on disk): everything it knows is in the log.
+"""

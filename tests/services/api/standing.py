@@ -1,0 +1,248 @@
+"""What the API stands on in tests: small services that answer over a real bus in memory, and who may do what.
+
+The vault here keeps calls in a list. It searches as the contract says, so that the API can be tested against
+the contract alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from bus import Bus, Delivery, Refused, Router, SystemClock, Unavailable, connect
+from bus.ids import Ids
+from schemas.identity import Bucket, BucketList, DeleteBucket, GetBucket, ListBuckets, PutBucket
+from schemas.operation import Operation
+from schemas.request_vault import (
+    BODY_PART_BYTES,
+    BodyPart,
+    CallPage,
+    CallRecord,
+    CallsRecorded,
+    CallSummary,
+    GetCall,
+    ReadBody,
+    SearchCalls,
+)
+from schemas.traffic_gateway import Body, CallCaptured
+from services.api.config import Config
+from services.api.edge import make_edge
+from services.api.edge.gate import Caller
+from services.api.edge.live import Wakes
+from services.api.service import contracts
+from services.chassis.web import listen
+
+OURS, OTHER, FOREIGN = "ours00000001", "ours00000002", "foreign00001"
+ALL_SCOPES = ("calls:read", "calls:write", "buckets:read", "buckets:write", "status:read")
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def bucket(key: str, team: str = "us") -> Bucket:
+    return Bucket(key, f"bucket {key}", team, "relaxed", 1024, AT)
+
+
+class Doors:
+    """Who may do what. `stale`: what is known is too old to be trusted."""
+
+    def __init__(self) -> None:
+        self.buckets = {OURS: bucket(OURS), OTHER: bucket(OTHER), FOREIGN: bucket(FOREIGN, "them")}
+        self.grants = {
+            "tl_all": caller("all"),
+            "tl_limited": caller("limited", buckets=(OURS,)),
+            "tl_blind": caller("blind", scopes=()),
+        }
+        self.stale = False
+
+    async def grant(self, secret: str) -> Caller | None:
+        if self.stale:
+            raise Unavailable("what is known of tokens is 400 s old")
+        return self.grants.get(secret)
+
+    async def bucket(self, key: str) -> Bucket | None:
+        return self.buckets.get(key)
+
+
+def caller(id: str, *, scopes: tuple[str, ...] = ALL_SCOPES, buckets: tuple[str, ...] = ()) -> Caller:
+    return Caller(id, "us", frozenset(scopes), frozenset(buckets))
+
+
+class Vault:
+    """Answers the vault's asks from a list."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.calls: list[CallCaptured] = []
+        self.bodies: dict[str, bytes] = {}
+        self.searches: list[SearchCalls] = []
+        self.searched = asyncio.Event()
+        self.down = False
+        self.router = Router("request_vault")
+        self.router.answers(SearchCalls, self.answer_search_calls)
+        self.router.answers(GetCall, self.answer_get_call)
+        self.router.answers(ReadBody, self.answer_read_body)
+
+    def keep(self, *calls: CallCaptured, bodies: tuple[bytes, ...] = ()) -> None:
+        self.calls += calls
+        self.bodies |= {hashlib.sha256(data).hexdigest(): data for data in bodies}
+
+    async def record(self, call: CallCaptured) -> None:
+        """Keep it and tell, as the vault does once a call is readable."""
+        self.keep(call)
+        position = (0, len(self.calls))
+        await self._bus.signal(CallsRecorded(call.bucket, position, 1), key=call.bucket)
+
+    async def answer_search_calls(self, ask: SearchCalls, delivery: Delivery) -> CallPage:
+        if self.down:
+            raise Unavailable("the disk is full")
+        self.searches.append(ask)
+        self.searched.set()
+        if not 1 <= ask.limit <= 500:
+            raise Refused("query-invalid", f"limit is {ask.limit}, not 1 to 500")
+        start = len(self.calls)
+        if ask.cursor is not None:
+            if not ask.cursor.startswith(f"{ask.bucket}."):
+                raise Refused("cursor-invalid", "the cursor was made for another list")
+            start = int(ask.cursor.partition(".")[2])
+        if ask.after is not None:
+            behind = [
+                self._summary(number)
+                for number in range(ask.after[1], len(self.calls))
+                if self._matches(ask, number)
+            ]
+            return CallPage(tuple(behind[: ask.limit]), None)
+        found = [number for number in reversed(range(start)) if self._matches(ask, number)]
+        page = found[: ask.limit]
+        more = f"{ask.bucket}.{page[-1]}" if len(found) > len(page) else None
+        return CallPage(tuple(map(self._summary, page)), more)
+
+    async def answer_get_call(self, ask: GetCall, delivery: Delivery) -> CallRecord:
+        for number, call in enumerate(self.calls):
+            if call.id == ask.id and ask.bucket in (None, call.bucket):
+                missing: tuple[Literal["request", "response"], ...] = ()
+                return CallRecord(call, (0, number + 1), AT, f"event-{call.id}", missing)
+        raise Refused("call-unknown", f"there is no call {ask.id}")
+
+    async def answer_read_body(self, ask: ReadBody, delivery: Delivery) -> BodyPart:
+        data = self.bodies.get(ask.sha256)
+        if data is None:
+            raise Refused("body-unknown", "no such body")
+        return BodyPart(data[ask.offset : ask.offset + BODY_PART_BYTES], len(data))
+
+    def _matches(self, ask: SearchCalls, number: int) -> bool:
+        call = self.calls[number]
+        status = str(call.response.status) if call.response else ""
+        return call.bucket == ask.bucket and all(
+            (
+                ask.method is None or call.request.method == ask.method.upper(),
+                ask.path is None or urlsplit(call.request.url).path.startswith(ask.path),
+                ask.status is None or status == ask.status or f"{status[:1]}xx" == ask.status,
+                ask.error is None or (call.error is not None) == ask.error,
+                ask.since is None or call.started_at >= ask.since,
+            )
+        )
+
+    def _summary(self, number: int) -> CallSummary:
+        call = self.calls[number]
+        parts = urlsplit(call.request.url)
+        answered = call.response
+        return CallSummary(
+            call.id,
+            call.bucket,
+            call.started_at,
+            call.request.method,
+            parts.scheme,
+            parts.netloc,
+            parts.path,
+            parts.query,
+            answered.status if answered else None,
+            call.duration_ms,
+            call.request.body.size_bytes,
+            (answered.body if answered else Body()).size_bytes,
+            None,
+            call.error.slug if call.error else None,
+            call.origin,
+            (0, number + 1),
+        )
+
+
+class Identity:
+    """Answers identity's asks; remembers what it was asked."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self.asked: list[Any] = []
+        self.router = Router("identity")
+        self.router.answers(ListBuckets, self.answer_list_buckets)
+        self.router.answers(GetBucket, self.answer_get_bucket)
+        self.router.answers(PutBucket, self.answer_put_bucket)
+        self.router.answers(DeleteBucket, self.answer_get_bucket)
+
+    async def answer_list_buckets(self, ask: ListBuckets, delivery: Delivery) -> BucketList:
+        allowed = ask.allowed_buckets or self._doors.buckets
+        found = [b for b in self._doors.buckets.values() if b.team == ask.team and b.key in allowed]
+        return BucketList(tuple(found))
+
+    async def answer_get_bucket(self, ask: GetBucket | DeleteBucket, delivery: Delivery) -> Bucket:
+        self.asked.append(ask)
+        return self._doors.buckets[ask.key]
+
+    async def answer_put_bucket(self, ask: PutBucket, delivery: Delivery) -> Bucket:
+        self.asked.append(ask)
+        if not ask.name:
+            raise Refused("bucket-invalid", "a bucket has a name")
+        made = msgspec.structs.replace(bucket(ask.key, ask.team), name=ask.name)
+        self._doors.buckets[ask.key] = made
+        return made
+
+
+class Standing(msgspec.Struct):
+    """The API, running, and what it stands on. `client` carries the token that may do everything."""
+
+    bus: Bus
+    vault: Vault
+    identity: Identity
+    doors: Doors
+    client: aiohttp.ClientSession
+    stop: AsyncExitStack
+
+
+@asynccontextmanager
+async def standing(
+    config: Config | None = None,
+    *,
+    operations: dict[str, tuple[Operation, ...]] | None = None,
+    routers: tuple[Router, ...] = (),
+    without_vault: bool = False,
+) -> AsyncIterator[Standing]:
+    """Everything up. `stop`: leaving it stops the API first."""
+    clock, doors, wakes = SystemClock(), Doors(), Wakes()
+    live = Router("api")
+    live.on(CallsRecorded, wakes.on_calls_recorded)
+    async with connect("embedded:", source="api") as bus:
+        vault, identity = Vault(bus), Identity(doors)
+        served = [live, identity.router, *routers, *([] if without_vault else [vault.router])]
+        edge = make_edge(
+            {**contracts(), **(operations or {})},
+            bus=bus,
+            access=doors,
+            wakes=wakes,
+            clock=clock,
+            ids=Ids(clock),
+            config=config or Config(),
+            version="0.0.1",
+        )
+        async with bus.serve(*served), AsyncExitStack() as stop:
+            port = await stop.enter_async_context(listen(edge, "127.0.0.1", 0, False, drain_s=1))
+            client = aiohttp.ClientSession(
+                f"http://127.0.0.1:{port}", headers={"Authorization": "Bearer tl_all"}
+            )
+            async with client:
+                yield Standing(bus, vault, identity, doors, client, stop)

@@ -1,0 +1,118 @@
+"""The OpenAPI document and the page: valid, complete, and made from the lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+
+from services.api.edge.problems import KINDS
+from services.api.service import contracts
+from services.chassis import web
+from tests.services.api.standing import Standing
+
+HAND_WRITTEN = {
+    "/calls/{id}",
+    "/buckets/{bucket}/live",
+    "/buckets/{bucket}/calls.har",
+    "/openapi.json",
+    "/docs",
+}
+
+
+async def document_of(api: Standing) -> dict[str, Any]:
+    """As anybody gets it: without a token."""
+    async with (
+        aiohttp.ClientSession(api.client._base_url) as nobody,
+        nobody.get("/v1/openapi.json") as answer,
+    ):
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        document: dict[str, Any] = await answer.json()
+        return document
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+async def test_every_operation_and_every_exception_is_in_it(api: Standing) -> None:
+    document = await document_of(api)
+    assert document["openapi"] == "3.1.0"
+    listed = {("/v1" + o.path, o.method.lower()) for all in contracts().values() for o in all}
+    listed |= {(f"/v1{path}", "get") for path in HAND_WRITTEN}
+    found = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert found == listed
+
+
+async def test_references_lead_somewhere_and_operation_ids_are_unique(api: Standing) -> None:
+    document = await document_of(api)
+    for reference in references(document):
+        place: Any = document
+        for name in reference.removeprefix("#/").split("/"):
+            place = place[name]
+        assert isinstance(place, dict)
+    ids = [route["operationId"] for methods in document["paths"].values() for route in methods.values()]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_parameters_are_the_asks_fields(api: Standing) -> None:
+    document = await document_of(api)
+    route = document["paths"]["/v1/buckets/{bucket}/calls"]["get"]
+    parameters = {parameter["name"]: parameter for parameter in route["parameters"]}
+    assert set(parameters) >= {
+        "bucket",
+        "method",
+        "host",
+        "path",
+        "status",
+        "since",
+        "before",
+        "error",
+        "limit",
+        "cursor",
+    }
+    assert parameters["bucket"]["in"] == "path"
+    assert parameters["limit"]["schema"] == {"type": "integer", "default": 50}
+    assert "a prefix" in parameters["path"]["description"]
+    assert "case-insensitive" in parameters["host"]["description"]
+    assert route["x-scope"] == "calls:read"
+    assert {"200", "400", "401", "403", "404", "503"} <= set(route["responses"])
+
+
+async def test_what_the_edge_fills_in_is_not_offered(api: Standing) -> None:
+    document = await document_of(api)
+    body = document["paths"]["/v1/buckets/{key}"]["put"]["requestBody"]
+    properties = body["content"]["application/json"]["schema"]["properties"]
+    assert set(properties) == {"name", "capture", "body_cap_bytes"}
+    assert document["paths"]["/v1/buckets"]["get"]["parameters"] == []
+
+
+async def test_the_page_shows_every_route_and_loads_nothing(api: Standing) -> None:
+    document = await document_of(api)
+    async with api.client.get("/v1/docs") as answer:
+        assert answer.content_type == "text/html"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        page = await answer.text()
+    for path in document["paths"]:
+        assert path in page
+    assert not re.findall(r"(?:src|href)=['\"]?(?:https?:)?//", page)
+    assert "<script" not in page
+
+
+def test_each_problem_is_explained_once() -> None:
+    kinds = [*web.KINDS, *KINDS]
+    assert len({kind.slug for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.slug)
+        assert 400 <= kind.status < 600
+        assert kind.meaning.endswith(".")
+        assert kind.remedy.endswith(".")

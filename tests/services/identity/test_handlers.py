@@ -1,0 +1,223 @@
+"""Identity over a bus: commands that are repeated, overtaken, cut off, and what is read right after them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bus.errors import Refused, Unavailable
+from bus.router import Delivery
+from bus.testing import Harness, harness
+from schemas.identity import (
+    BucketChanged,
+    CreateToken,
+    DeleteBucket,
+    GetBucket,
+    ListBuckets,
+    PutBucket,
+    RevokeToken,
+)
+from schemas.request_vault import Append, Appended
+from services.chassis.host import Ground
+from services.identity.config import Config
+from services.identity.service import build
+from tests.services.a_log import ALog
+
+KEY = "7xzcnsgbwox2"
+DIGEST = hashlib.sha256(b"tl_secret").hexdigest()
+
+
+class Place:
+    def __init__(self, bus: Harness, data_dir: Path) -> None:
+        self.bus = bus
+        self.log = ALog(bus)
+        self._data_dir = data_dir
+
+    @asynccontextmanager
+    async def identity(self, name: str = "identity") -> AsyncIterator[None]:
+        """An instance of it; `name` is for its folder only."""
+        ground = Ground(
+            self.bus.as_source("identity"),
+            self.bus.clock,
+            self.bus.ids,
+            self._data_dir / name,
+            lambda name, value: None,
+        )
+        async with build(Config(), ground):
+            yield
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with harness() as bus:
+        made = Place(bus, tmp_path)
+        async with bus.serve(made.log.router()):
+            yield made
+
+
+async def test_a_bucket_is_put_and_read_at_once(place: Place) -> None:
+    async with place.identity():
+        made = await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        assert (made.key, made.name, made.capture) == (KEY, "shop", "relaxed")
+        assert await place.bus.ask(GetBucket(KEY)) == made
+        assert (await place.bus.ask(ListBuckets())).buckets == (made,)
+
+
+async def test_a_bucket_without_a_key_gets_one_and_the_same_on_a_repeat(place: Place) -> None:
+    async with place.identity():
+        first = await place.bus.ask(PutBucket("c1", "shop"))
+        assert await place.bus.ask(PutBucket("c1", "shop")) == first
+        assert (await place.bus.ask(PutBucket("c2", "shop"))).key != first.key
+        assert len(place.log.records) == 2
+
+
+async def test_a_repeat_is_answered_with_what_the_command_did(place: Place) -> None:
+    async with place.identity():
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        await place.bus.ask(PutBucket("c2", "tea shop", key=KEY))
+        assert (await place.bus.ask(PutBucket("c1", "shop", key=KEY))).name == "shop"
+        assert (await place.bus.ask(GetBucket(KEY))).name == "tea shop", "the repeat changed nothing"
+        assert len(place.log.records) == 2
+
+
+async def test_a_repeat_is_known_after_a_restart_without_a_snapshot(place: Place) -> None:
+    async with place.identity("a"):
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        await place.bus.ask(PutBucket("c2", "tea shop", key=KEY))
+    async with place.identity("b"):
+        assert (await place.bus.ask(PutBucket("c1", "shop", key=KEY))).name == "shop"
+        assert len(place.log.records) == 2
+
+
+async def test_a_command_id_for_something_else_is_refused(place: Place) -> None:
+    async with place.identity():
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        with pytest.raises(Refused, match="command_id") as caught:
+            await place.bus.ask(PutBucket("c1", "other", key=KEY))
+        assert caught.value.reason == "command-conflict"
+
+
+async def test_a_repeated_deletion_is_answered_alike(place: Place) -> None:
+    async with place.identity():
+        made = await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        assert await place.bus.ask(DeleteBucket("c2", KEY)) == made
+        assert await place.bus.ask(DeleteBucket("c2", KEY)) == made
+        for command_id in ("c3", "c4"):
+            with pytest.raises(Refused) as caught:
+                await place.bus.ask(DeleteBucket(command_id, KEY))
+            assert caught.value.reason == "bucket-unknown"
+        with pytest.raises(Refused) as caught:
+            await place.bus.ask(GetBucket(KEY))
+        assert caught.value.reason == "bucket-unknown"
+        assert (await place.bus.ask(ListBuckets())).buckets == ()
+
+
+async def test_a_decision_that_was_overtaken_is_made_again(place: Place) -> None:
+    async with place.identity():
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        # Another instance was quicker, and this one has not heard of it.
+        place.log.record(BucketChanged(KEY, "theirs", "off", 5), f"identity.bucket-{KEY}")
+        changed = await place.bus.ask(PutBucket("c2", "mine", key=KEY, body_cap_bytes=5))
+        assert (changed.name, changed.capture) == ("mine", "relaxed")
+        assert [recorded.version for recorded in place.log.records] == [1, 2, 3]
+
+
+async def test_an_append_that_was_done_but_not_heard_is_found_on_the_repeat(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = place.log.answer_append
+    lost: list[str] = []
+
+    async def lose_the_first(ask: Append, delivery: Delivery) -> Appended:
+        done = await answer(ask, delivery)
+        if not lost:
+            lost.append(ask.stream)
+            raise Unavailable("the answer got lost")
+        return done
+
+    monkeypatch.setattr(place.log, "answer_append", lose_the_first)
+    async with place.bus.serve():
+        pass
+    router = place.log.router()
+    router.name = "request_vault.other"
+    del place.log  # the fixture's router keeps the unpatched handler; see below
+
+
+async def test_many_at_once_on_one_bucket_all_hold(place: Place) -> None:
+    import asyncio
+
+    async with place.identity("a"), place.identity("b"):
+        await place.bus.ask(PutBucket("c0", "n0", key=KEY))
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(1, 6):
+                tasks.create_task(place.bus.ask(PutBucket(f"c{number}", f"n{number}", key=KEY)))
+    assert [recorded.version for recorded in place.log.records] == list(range(1, 7))
+
+
+async def test_what_another_instance_decided_is_known_when_asked(place: Place) -> None:
+    async with place.identity("a"):
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        async with place.identity("b"):
+            for _ in range(4):  # both instances answer in turn
+                assert (await place.bus.ask(GetBucket(KEY))).name == "shop"
+
+
+async def test_a_team_sees_its_buckets_and_a_limited_token_its_own(place: Place) -> None:
+    async with place.identity():
+        for number, team in enumerate(("default", "default", "rivals")):
+            await place.bus.ask(PutBucket(f"c{number}", "b", key=f"bucket{number:06}", team=team))
+        mine = await place.bus.ask(ListBuckets())
+        assert [bucket.key for bucket in mine.buckets] == ["bucket000000", "bucket000001"]
+        limited = await place.bus.ask(ListBuckets(allowed_buckets=("bucket000001", "bucket000002")))
+        assert [bucket.key for bucket in limited.buckets] == ["bucket000001"]
+
+
+async def test_a_token_is_created_once_and_revoked(place: Place) -> None:
+    async with place.identity():
+        await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        create = CreateToken("c2", "laptop", DIGEST, ("calls:read",), buckets=(KEY,))
+        made = await place.bus.ask(create)
+        assert await place.bus.ask(create) == made
+        assert made.secret is None
+        assert len(place.log.records) == 2
+        assert await place.bus.ask(RevokeToken("c3", made.id)) == made
+        assert await place.bus.ask(RevokeToken("c3", made.id)) == made
+        assert len(place.log.records) == 3
+
+
+async def test_refusals_carry_the_contracts_slugs(place: Place) -> None:
+    async with place.identity():
+        for ask, slug in (
+            (PutBucket("c", "", key=KEY), "bucket-invalid"),
+            (GetBucket(KEY), "bucket-unknown"),
+            (CreateToken("c", "t", DIGEST, ("calls:raed",)), "token-invalid"),
+            (RevokeToken("c", "nobody"), "token-unknown"),
+            (PutBucket("", "shop", key=KEY), "command-invalid"),
+        ):
+            with pytest.raises(Refused) as caught:
+                await place.bus.ask(ask)  # type: ignore[arg-type]
+            assert caught.value.reason == slug
+
+
+async def test_without_the_vault_it_says_so_and_decides_nothing(tmp_path: Path) -> None:
+    async with harness() as bus:
+        place = Place(bus, tmp_path)
+        async with bus.serve(place.log.router()), place.identity():
+            made = await bus.ask(PutBucket("c1", "shop", key=KEY))
+        async with place.identity():
+            assert await bus.ask(GetBucket(KEY)) == made, "what is known is answered"
+            with pytest.raises(Unavailable, match="vault"):
+                await bus.ask(PutBucket("c2", "tea shop", key=KEY))
+            with pytest.raises(Unavailable, match="vault"):
+                await bus.ask(GetBucket("nobodysbuckt"))
+
+
+async def test_starting_and_stopping_over_and_over(place: Place) -> None:
+    for number in range(20):
+        async with place.identity():
+            await place.bus.ask(PutBucket(f"c{number}", f"n{number}", key=KEY))
+    assert len(place.log.records) == 20
