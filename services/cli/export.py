@@ -1,0 +1,76 @@
+"""`trunkline export`: calls as a HAR 1.2 archive, which browsers and most HTTP tools read."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from bus.clock import SystemClock
+from services.cli import exits
+from services.cli.client import Api
+from services.cli.exits import Trouble
+from services.cli.selection import EVERYTHING, Filters
+from services.cli.where import ANY_BUCKET, InBucket
+
+
+def export(
+    file: Path = Path("-"),
+    filters: Filters = EVERYTHING,
+    *,
+    limit: Annotated[int | None, Parameter(name=["--limit", "-n"], help="Only the newest.")] = None,
+    force: Annotated[bool, Parameter(help="Overwrite the file.")] = False,
+    where: InBucket = ANY_BUCKET,
+) -> None:
+    """Write calls to a HAR file.
+
+    Parameters
+    ----------
+    file
+        Where to; `-` is standard output.
+    """
+    credentials = where.credentials()
+    path = f"/v1/buckets/{where.key(credentials)}/calls.har"
+    query = {**filters.query(SystemClock()), "limit": limit}
+    with Api(credentials) as api:
+        if str(file) == "-":
+            for piece in api.get_pieces(path, query):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        if file.exists() and not force:
+            raise Trouble(
+                f"{file} exists",
+                remedy="Choose another name, or overwrite it with --force.",
+                exit_code=exits.CANNOT_WRITE,
+            )
+        size_bytes = _write(api, path, query, file)
+    if where.json:
+        print(json.dumps({"file": str(file), "size_bytes": size_bytes}))
+    else:
+        print(f"Wrote {file} ({size_bytes} bytes).")
+
+
+def _write(api: Api, path: str, query: dict[str, object], file: Path) -> int:
+    """Whole or not at all: an archive that breaks off is no JSON."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.new")
+    size_bytes = 0
+    pieces = api.get_pieces(path, query)
+    try:
+        with beside.open("wb") as out:
+            for piece in pieces:
+                size_bytes += out.write(piece)
+        beside.replace(file)
+    except OSError as error:
+        raise Trouble(
+            f"{file} cannot be written: {error.strerror}",
+            remedy="Choose another folder.",
+            exit_code=exits.CANNOT_WRITE,
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return size_bytes

@@ -1,0 +1,120 @@
+"""How calls look to a person: colours, times, sizes, and one line or one page for each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 200  # columns, when the output is no terminal: then nothing is cut short
+
+_STATUS_STYLES = {1: "cyan", 2: "green", 3: "cyan", 4: "yellow", 5: "red"}
+
+
+def console() -> Console:
+    """Standard output; wide and plain when it is no terminal."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def size(count_bytes: int) -> str:
+    """`812 B`, `3.4 kB`, `1.2 MB`."""
+    if count_bytes < 1000:
+        return f"{count_bytes} B"
+    amount = float(count_bytes)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 1000 or unit == "GB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def duration(duration_ms: float) -> str:
+    """`0.8 ms`, `12 ms`, `3.4 s`."""
+    if duration_ms < 10:
+        return f"{duration_ms:.1f} ms"
+    if duration_ms < 1000:
+        return f"{duration_ms:.0f} ms"
+    return f"{duration_ms / 1000:.1f} s"
+
+
+def when(text: str, *, today: datetime) -> str:
+    """A time of the API in the local zone; the day only when it is another one."""
+    local = datetime.fromisoformat(text).astimezone()
+    if local.date() == today.astimezone().date():
+        return local.strftime("%H:%M:%S")
+    return local.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def status(call: dict[str, Any]) -> Text:
+    """The status the API called gave, else the slug of what went wrong."""
+    code = call.get("status")
+    if code is None:
+        return Text(str(call.get("error") or "no response"), style="bold red")
+    mark = "!" if call.get("error") else ""
+    return Text(f"{code}{mark}", style=_STATUS_STYLES.get(code // 100, ""))
+
+
+def short_id(id: str, *, whole: bool) -> str:
+    return id if whole else f"…{id[-8:]}"
+
+
+def table(calls: list[dict[str, Any]], *, today: datetime, whole_ids: bool) -> Table:
+    """A row for each call of the API's list."""
+    found = Table(box=None, pad_edge=False, header_style="dim")
+    found.add_column("time", no_wrap=True)
+    found.add_column("method", no_wrap=True)
+    found.add_column("status", no_wrap=True)
+    found.add_column("host and path", overflow="ellipsis", no_wrap=True, ratio=1)
+    found.add_column("took", justify="right", no_wrap=True)
+    found.add_column("size", justify="right", no_wrap=True)
+    found.add_column("id", no_wrap=True)
+    for call in calls:
+        found.add_row(
+            when(call["started_at"], today=today),
+            Text(call["method"], style="bold"),
+            status(call),
+            address(call),
+            duration(call["duration_ms"]),
+            size(call["response_bytes"]),
+            Text(short_id(call["id"], whole=whole_ids), style="dim"),
+        )
+    return found
+
+
+def line(call: dict[str, Any], *, today: datetime, whole_ids: bool) -> Text:
+    """One call as one line, for a list that grows."""
+    found = Text(no_wrap=True, overflow="ellipsis")
+    found.append(when(call["started_at"], today=today) + "  ")
+    found.append(f"{call['method']:<7}", style="bold")
+    found.append_text(status(call))
+    found.append("  ")
+    found.append_text(address(call))
+    found.append(f"  {duration(call['duration_ms'])}  {size(call['response_bytes'])}  ", style="dim")
+    found.append(short_id(call["id"], whole=whole_ids), style="dim")
+    return found
+
+
+def address(call: dict[str, Any]) -> Text:
+    found = Text(call["host"], style="dim")
+    found.append(call["path"], style="default")
+    if call["query"]:
+        found.append(f"?{call['query'].removeprefix('?')}", style="dim")
+    return found
+
+
+def headers(pairs: list[list[str]]) -> Text:
+    found = Text()
+    for name, value in pairs:
+        found.append(f"{name}: ", style="cyan")
+        found.append(f"{value}\n")
+    return found
+
+
+def plain(text: object) -> str:
+    """Text that came from outside, so that it cannot be taken for markup."""
+    return escape(str(text))

@@ -1,0 +1,81 @@
+"""What `up`, `run` and `demo` share: settings, logs, the bus, and the services on it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from bus.connect import Bus, connect
+from services import catalog
+from services.chassis import config, telemetry
+from services.chassis.config import Loaded
+from services.chassis.host import Host, Part, open_host
+from services.cli import exits, version
+from services.cli.exits import Trouble
+
+DRAIN_S = 10.0
+JOURNAL = "bus.journal"
+
+
+def prepare(data_dir: Path | None, *, quiet: bool) -> Loaded:
+    """Read the settings, make the data folder, begin to log. quiet: only warnings, unless a level was set.
+    Raises ConfigInvalid, Trouble."""
+    loaded = config.load(catalog.config_types(), data_dir=data_dir)
+    settings = loaded.settings
+    level = settings.log_level
+    if level == "auto":
+        level = "warning" if quiet else "info"
+    form = settings.log_format
+    if form == "auto":
+        form = "pretty" if sys.stderr.isatty() else "json"
+    telemetry.configure(form, level)
+    try:
+        loaded.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Trouble(
+            f"the data folder {loaded.data_dir} cannot be made: {error.strerror}",
+            remedy="Choose another with --data-dir or TRUNKLINE_DATA_DIR.",
+            exit_code=exits.CONFIG,
+        ) from error
+    return loaded
+
+
+@asynccontextmanager
+async def system(
+    services: Sequence[str], loaded: Loaded, *, signals: bool = True
+) -> AsyncIterator[tuple[Bus, Host]]:
+    """The bus, and these services on it, ready. With every catalogued subscription declared before anything
+    is published, so that a service that runs later misses nothing."""
+    parts = [
+        Part(room.name, room.build, loaded.rooms[room.name])
+        for room in (catalog.load(name) for name in services)
+    ]
+    subscriptions = catalog.contracts().subscriptions
+    async with (
+        connect(bus_url(loaded), source="host", subscriptions=subscriptions) as bus,
+        open_host(
+            bus, parts, data_dir=loaded.data_dir, version=version(), drain_s=DRAIN_S, signals=signals
+        ) as host,
+    ):
+        yield bus, host
+
+
+def bus_url(loaded: Loaded) -> str:
+    """The bus's address; `embedded:` without a path is the journal in the data folder."""
+    if loaded.settings.bus_url == "embedded:":
+        return f"embedded:{quote(str(loaded.data_dir / JOURNAL))}"
+    return loaded.settings.bus_url
+
+
+def ending(host: Host) -> int:
+    """The exit code of a process whose services have drained."""
+    if host.overdue:
+        raise Trouble(
+            f"not drained within {DRAIN_S:g} s, ended anyway: {', '.join(host.overdue)}",
+            remedy="What they had in hand is taken up at the next start.",
+            exit_code=exits.DOWN,
+        )
+    return exits.OK
