@@ -1,0 +1,64 @@
+"""A pool of empty RabbitMQ virtual hosts, so that each test has a broker of its own as far as names go.
+
+Used by `tests/conftest.py`. Virtual hosts are made and deleted a score at a time: rabbitmqctl takes half a
+second to start, whatever it does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from types import TracebackType
+from typing import Self
+
+from deploy.stack import Server
+
+BATCH = 16
+
+
+class Vhosts:
+    """Virtual hosts of one broker."""
+
+    def __init__(self, broker: Server) -> None:
+        self._broker = broker
+        self._ready: list[str] = []
+        self._used: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._broker.running:
+            self._delete()
+
+    def take(self) -> str:
+        """The name of a virtual host that nobody has used."""
+        if not self._ready:
+            self._ready = [f"test-{secrets.token_hex(4)}" for _ in range(BATCH)]
+            self._evaluate(
+                self._ready,
+                'rabbit_vhost:add(V, <<"tests">>),'
+                'rabbit_auth_backend_internal:set_permissions(<<"trunkline">>, V,'
+                ' <<".*">>, <<".*">>, <<".*">>, <<"tests">>)',
+            )
+        return self._ready.pop()
+
+    def give_back(self, vhost: str) -> None:
+        """Have a virtual host deleted with everything in it, soon."""
+        self._used.append(vhost)
+        if len(self._used) >= BATCH and self._broker.running:
+            self._delete()
+
+    def url(self, vhost: str) -> str:
+        """The address of one of them."""
+        return self._broker.url + vhost
+
+    def _delete(self) -> None:
+        gone, self._used = self._used, []
+        if gone:
+            self._evaluate(gone, 'rabbit_vhost:delete(V, <<"tests">>)')
+
+    def _evaluate(self, vhosts: list[str], expression: str) -> None:
+        names = ", ".join(f'<<"{vhost}">>' for vhost in vhosts)
+        self._broker.control("eval", f"lists:foreach(fun(V) -> {expression} end, [{names}]).")
