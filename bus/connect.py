@@ -102,6 +102,13 @@ class Bus:
         arrive: publish again, same id)."""
         if id is not None and len(facts) != 1:
             raise ValueError("an id is for one fact")
+        if len(facts) == 1 and at is None:
+            fact = facts[0]
+            event = self.envelop(fact, key=key, subject=subject, id=id, partitionkey=partitionkey)
+            await self.publisher.send(
+                (event,), exchange=fact.EXCHANGE, ordered=fact.ORDERED, timeout_s=timeout_s
+            )
+            return
         for exchange in dict.fromkeys(fact.EXCHANGE for fact in facts):
             group = [fact for fact in facts if exchange == fact.EXCHANGE]
             events = [

@@ -35,6 +35,7 @@ WINDOW = 32
 WORK_SUFFIX = ".requested"
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 ROUTED_REMEMBERED = 50_000
+EXPIRE_EVERY_S = 0.25
 _RETRY_FIRST_S = 0.05
 _RETRY_MOST_S = 2.0
 
@@ -42,11 +43,13 @@ _RETRY_MOST_S = 2.0
 class _Ticket:
     """One caller of `send`, waiting for its events."""
 
-    __slots__ = ("future", "left")
+    __slots__ = ("deadline", "future", "left", "timeout_s")
 
-    def __init__(self, future: asyncio.Future[None], left: int) -> None:
+    def __init__(self, future: asyncio.Future[None], left: int, timeout_s: float, deadline: float) -> None:
         self.future = future
         self.left = left
+        self.timeout_s = timeout_s
+        self.deadline = deadline  # on the loop's clock
 
     def confirm(self) -> None:
         self.left -= 1
@@ -62,7 +65,7 @@ _Waiting = tuple[bytes, str, _Ticket]
 
 
 class _Lane:
-    __slots__ = ("exchange", "in_flight", "kicked", "most_events", "routed", "waiting", "window")
+    __slots__ = ("exchange", "flying", "kicked", "most_events", "routed", "waiting", "window")
 
     def __init__(self, exchange: Exchange, most_events: int, window: int) -> None:
         self.exchange: Exchange = exchange
@@ -70,7 +73,7 @@ class _Lane:
         self.window = window
         self.waiting: deque[_Waiting] = deque()
         self.routed: set[str] = set()  # topics that a queue has taken before
-        self.in_flight = 0
+        self.flying: list[list[_Waiting]] = []  # batches on their way
         self.kicked = False
 
 
@@ -89,6 +92,7 @@ class Publisher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._batches = 0
+        self._expiry: asyncio.TimerHandle
         self.published_events = 0
         self.published_frames = 0
 
@@ -98,8 +102,12 @@ class Publisher:
         """On exit what was given to `send` and is still awaited by its caller goes out first."""
         async with task_group() as tasks:
             publisher = cls(transport, clock, tasks)
-            yield publisher
-            await publisher.idle()
+            publisher._expire()
+            try:
+                yield publisher
+                await publisher.idle()
+            finally:
+                publisher._expiry.cancel()
 
     async def idle(self) -> None:
         """Return when nothing waits and nothing is unconfirmed."""
@@ -112,7 +120,7 @@ class Publisher:
         exchange: Exchange = "events",
         ordered: bool = False,
         due: datetime | None = None,
-        timeout_s: float | None = 30.0,
+        timeout_s: float = 30.0,
     ) -> None:
         """Return once every event is durable. Raises NotRouted, TooLarge, Malformed (nothing was sent of the
         event at fault), Unavailable after `timeout_s` (it may still arrive; send again with the same ids)."""
@@ -121,30 +129,43 @@ class Publisher:
         for event in events:
             codec.check(event)
         encoded = [codec.encode_event(event) for event in events]
-        size = sum(map(len, encoded))
-        ticket = _Ticket(self._loop.create_future(), len(events))
-        try:
-            async with asyncio.timeout(timeout_s):
-                if due is not None:
-                    await self._send_delayed(events, encoded, exchange, due)
-                    return
-                while self._waiting_bytes > MAX_WAITING_BYTES:
-                    self._room.clear()
-                    await self._room.wait()
-                self._waiting_bytes += size
-                for event, data in zip(events, encoded, strict=True):
-                    lane = self._lane(exchange, event.type, ordered)
-                    lane.waiting.append((data, f"{event.type}.{event.key}", ticket))
-                    if not lane.kicked:
-                        lane.kicked = True
-                        self._idle.clear()
-                        self._loop.call_soon(self._kick, lane)
-                await ticket.future
-        except TimeoutError:
-            raise Unavailable(
-                f"the bus ({self._transport.name}, {self._transport.state()}) "
-                f"did not confirm within {timeout_s:g} s"
-            ) from None
+        if due is not None or self._waiting_bytes > MAX_WAITING_BYTES:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    if due is not None:
+                        await self._send_delayed(events, encoded, exchange, due)
+                        return
+                    while self._waiting_bytes > MAX_WAITING_BYTES:
+                        self._room.clear()
+                        await self._room.wait()
+            except TimeoutError:
+                raise self._unconfirmed(timeout_s) from None
+        now = self._loop.time()
+        ticket = _Ticket(self._loop.create_future(), len(events), timeout_s, now + timeout_s)
+        for event, data in zip(events, encoded, strict=True):
+            lane = self._lane(exchange, event.type, ordered)
+            lane.waiting.append((data, f"{event.type}.{event.key}", ticket))
+            self._waiting_bytes += len(data)
+            if not lane.kicked:
+                lane.kicked = True
+                self._idle.clear()
+                self._loop.call_soon(self._kick, lane)
+        await ticket.future
+
+    def _expire(self) -> None:
+        """Fail the tickets whose time is up. Now and then for all of them, because a timer for each event
+        would cost as much as its encoding."""
+        now = self._loop.time()
+        for lane in self._lanes.values():
+            for group in (*lane.flying, lane.waiting):
+                for _, _, ticket in group:
+                    if ticket.deadline <= now:
+                        ticket.fail(self._unconfirmed(ticket.timeout_s))
+        self._expiry = self._loop.call_later(EXPIRE_EVERY_S, self._expire)
+
+    def _unconfirmed(self, timeout_s: float) -> Unavailable:
+        name, state = self._transport.name, self._transport.state()
+        return Unavailable(f"the bus ({name}, {state}) did not confirm within {timeout_s:g} s")
 
     def _lane(self, exchange: Exchange, type: str, ordered: bool) -> _Lane:
         lane = self._lanes.get((exchange, type))
@@ -160,11 +181,11 @@ class Publisher:
         lane.kicked = False
         grow_at = min(GROW_AT, lane.most_events)
         while lane.waiting and (
-            lane.in_flight == 0 or (lane.in_flight < lane.window and len(lane.waiting) >= grow_at)
+            not lane.flying or (len(lane.flying) < lane.window and len(lane.waiting) >= grow_at)
         ):
             batch = self._take(lane)
             if batch:
-                lane.in_flight += 1
+                lane.flying.append(batch)
                 self._batches += 1
                 self._idle.clear()
                 self._tasks.create_task(self._deliver(lane, batch))
@@ -198,7 +219,7 @@ class Publisher:
         try:
             await self._deliver_until_settled(lane, batch)
         finally:
-            lane.in_flight -= 1
+            lane.flying.remove(batch)
             self._batches -= 1
             for data, _, _ in batch:
                 self._release(len(data))

@@ -135,26 +135,20 @@ class Link:
         await self._drop()
 
     async def _connect(self) -> None:
+        tls = await asyncio.to_thread(self.address.tls)
+        wire = self._wire = _Wire(tls)
+        connection = Connection(
+            self.address.url(heartbeat_s=BROKER_HEARTBEAT_S), context=tls, transport_factory=wire
+        )
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                tls = await asyncio.to_thread(self.address.tls)
-                wire = self._wire = _Wire(tls)
-                connection = Connection(
-                    self.address.url(heartbeat_s=BROKER_HEARTBEAT_S),
-                    context=tls,
-                    transport_factory=wire,
-                )
                 await connection.connect({"product": "Trunkline", "connection_name": self.name})
-        except asyncio.CancelledError as error:
-            self._abort()
-            if really_cancelled():
-                raise
-            raise translate(str(self.address), error) from None
-        except BusError:
-            raise
-        except Exception as error:
-            self._abort()
-            if not is_lost(error):
+        except BaseException as error:
+            # Also when it has just succeeded: the driver's tasks would go on without an owner.
+            await _close(connection, wire)
+            if isinstance(error, asyncio.CancelledError) and not really_cancelled():
+                raise translate(str(self.address), error) from None
+            if not isinstance(error, Exception) or not is_lost(error):
                 raise
             raise self._why_not(error) from error
         if self.closed:
@@ -173,8 +167,12 @@ class Link:
             return CannotOpen(
                 f"{self.address}: the broker refuses user {self.address.user!r}: {reason(error)}"
             )
-        if isinstance(error, ConnectionNotAllowed):
-            return CannotOpen(f"{self.address}: virtual host {self.address.vhost!r}: {reason(error)}")
+        if isinstance(error, ConnectionNotAllowed) or "OpenOk" in reason(error):
+            # In the latter the driver has swallowed the broker's words.
+            return CannotOpen(
+                f"{self.address}: the broker refuses virtual host {self.address.vhost!r}: there is none of that"
+                f" name, or user {self.address.user!r} may not use it"
+            )
         if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in reason(error):
             return CannotOpen(f"{self.address}: its certificate is not trusted: {reason(error)}")
         if isinstance(error, TimeoutError):

@@ -79,14 +79,15 @@ class Topology:
     """The names and arguments of one installation.
 
     namespace: put before every name, so that installations (or tests) can share a virtual host; usually empty.
-    tier_unit_ms: how long the first tier holds a frame; 1 000 but in tests.
+    tier_unit_ms: how long the first tier holds a frame; 1 000 but in tests. tiers: how many, each twice as long as the one before.
     """
 
-    def __init__(self, namespace: str = "", tier_unit_ms: int = 1000) -> None:
+    def __init__(self, namespace: str = "", tier_unit_ms: int = 1000, tiers: int = TIERS) -> None:
         if tier_unit_ms < 1:
             raise ValueError(f"tier_unit_ms is {tier_unit_ms}; it is at least 1")
         self.namespace = namespace
         self.tier_unit_ms = tier_unit_ms
+        self.tiers = tiers
         self.retry = namespace + "retry"
         self.retry_back = namespace + "retry.back"
         self.retry_lost = namespace + "retry.lost"
@@ -126,7 +127,7 @@ class Topology:
             Binding(self.retry_due, self.retry_back, f"*.{self.retry_due}"),
             Binding(self.kept, self.exchange("events"), f"{KEPT_PREFIX}.#"),
         ]
-        for tier in range(TIERS):
+        for tier in range(self.tiers):
             queues.append(self._tier(tier))
             bindings.append(Binding(self._tier_name(tier), self.retry, f"{self._tier_word(tier)}.#"))
         return Plan(tuple(exchanges), tuple(queues), tuple(bindings))
@@ -196,7 +197,7 @@ class Topology:
         if remaining_ms <= 0:
             return None
         units = -int(-remaining_ms // self.tier_unit_ms)
-        tier = min(units.bit_length() - 1, TIERS - 1)
+        tier = min(units.bit_length() - 1, self.tiers - 1)
         return f"{self._tier_word(tier)}.{queue}"
 
     def _tier(self, tier: int) -> QueueSpec:

@@ -37,7 +37,7 @@ from bus.rabbitmq.errors import translated
 from bus.rabbitmq.intake import Delivery
 from bus.rabbitmq.publishing import Publishing
 from bus.rabbitmq.requests import AT_ONCE, Answering, Asking
-from bus.rabbitmq.topology import Topology
+from bus.rabbitmq.topology import TIERS, Topology
 from bus.tasks import task_group
 from bus.transport import Answer, Consumer, Deliver, Frame, State
 
@@ -59,6 +59,7 @@ class RabbitTransport:
         name: str,
         heartbeat_s: float,
         tier_unit_ms: int,
+        tiers: int,
         namespace: str,
         publish_bound_s: float,
         entropy: Callable[[int], bytes],
@@ -66,7 +67,7 @@ class RabbitTransport:
         tasks: asyncio.TaskGroup,
     ) -> None:
         self.address = address.parse(url)
-        self.topology = Topology(namespace or self.address.namespace, tier_unit_ms)
+        self.topology = Topology(namespace or self.address.namespace, tier_unit_ms, tiers)
         self._clock = clock
         self._entropy = entropy
         self._jitter = jitter
@@ -355,6 +356,7 @@ async def open_rabbitmq(
     name: str = "trunkline",
     heartbeat_s: float = 10.0,
     tier_unit_ms: int = 1000,
+    tiers: int = TIERS,
     namespace: str = "",
     publish_bound_s: float = 10.0,
     entropy: Callable[[int], bytes] = os.urandom,
@@ -364,7 +366,7 @@ async def open_rabbitmq(
 
     url: see `address`; what it says of `heartbeat` and `namespace` counts unless given here. name: shown in the broker's list
     of connections. heartbeat_s: a broker that is silent for one and a half times that long is given up; handlers may block the
-    loop for much longer (see `connection`). tier_unit_ms: 1 000 but in tests.
+    loop for much longer (see `connection`). tier_unit_ms, tiers: see `topology`; left alone but in tests.
 
     Raises CannotOpen (a bad URL, refused credentials, an unknown virtual host, a certificate), TopologyDiffers, or Unavailable
     when nothing answers there.
@@ -376,6 +378,7 @@ async def open_rabbitmq(
             name=name,
             heartbeat_s=heartbeat_s,
             tier_unit_ms=tier_unit_ms,
+            tiers=tiers,
             namespace=namespace,
             publish_bound_s=publish_bound_s,
             entropy=entropy,

@@ -63,9 +63,13 @@ class Subscriber(ABC):
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the workers; it is cancelled after draining."""
         assert self._tasks is not None
-        task = self._tasks.create_task(work)
+        task = self._tasks.create_task(self._seated(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _seated(self, work: Coroutine[Any, Any, None]) -> None:
+        with self._handling.watchdog.seat():
+            await work
 
     @property
     def busy(self) -> bool:

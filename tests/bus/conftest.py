@@ -10,7 +10,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 
 def brief(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    return event | {"exc_info": repr(event["exc_info"])} if "exc_info" in event else event
+    """An error in one line."""
+    if "exc_info" in event:
+        event["exc_info"] = repr(event["exc_info"])
+    return event
 
 
 @pytest.fixture(autouse=True, scope="session")

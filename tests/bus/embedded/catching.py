@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from bus.embedded import open_embedded
 from bus.message import Subscription
+from bus.testing import ManualClock, turns
 from bus.transport import Delivered, Frame
 
 ORDERS = Subscription(name="billing", patterns=("shop.order.#",))
@@ -19,16 +21,18 @@ def frame(body: str | bytes, *topics: str, suspect: bool = False) -> Frame:
 
 
 class Catcher:
-    """`deliver` of a consumer. With `settles` every frame is done as soon as it comes."""
+    """`deliver` of a consumer. With `settles` every frame is done as soon as it comes, with `settles_suspects` every
+    suspect, so that the next one comes."""
 
-    def __init__(self, *, settles: bool = False) -> None:
+    def __init__(self, *, settles: bool = False, settles_suspects: bool = False) -> None:
         self.caught: list[Delivered] = []
         self._settles = settles
+        self._settles_suspects = settles_suspects
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def __call__(self, delivered: Delivered) -> None:
         self.caught.append(delivered)
-        if self._settles:
+        if self._settles or (self._settles_suspects and delivered.frame.suspect):
             delivered.done()
         for ready, future in self._waiting:
             if not future.done() and ready():
@@ -59,3 +63,20 @@ def leave_as_after_a_crash(journal: Path, copy: Path) -> Path:
         if part.exists():
             shutil.copy(part, copy.with_name(copy.name + suffix))
     return copy
+
+
+async def reopened(
+    journal: Path, clock: ManualClock, *subscriptions: Subscription
+) -> dict[str, list[tuple[str, int]]]:
+    """(body, returned) of what each subscription still gets from a journal. Suspects are settled, the rest given back."""
+    async with open_embedded(journal, clock=clock) as transport:
+        found: dict[str, list[tuple[str, int]]] = {}
+        for subscription in subscriptions:
+            depth = (await transport.queue_depths([subscription]))[subscription.name]
+            caught = Catcher(settles_suspects=True)
+            await transport.consume(subscription, caught, window_frames=100_000, window_bytes=1 << 30)
+            await caught.until(depth)
+            await turns()
+            assert len(caught.caught) == depth
+            found[subscription.name] = [(one.frame.body.decode(), one.returned) for one in caught.caught]
+        return found

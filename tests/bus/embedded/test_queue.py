@@ -144,7 +144,9 @@ async def test_what_is_given_back_comes_again_first(transport: EmbeddedTransport
     assert caught.caught[2].returned == 1
 
 
-async def test_giving_back_from_within_deliver_does_not_hold_up_the_loop(transport: EmbeddedTransport) -> None:
+async def test_giving_back_from_within_deliver_does_not_hold_up_the_loop(
+    transport: EmbeddedTransport,
+) -> None:
     times = 0
 
     def deliver(delivered: Delivered) -> None:

@@ -11,14 +11,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bus.embedded import EmbeddedTransport, open_embedded
 from bus.message import Subscription
-from bus.testing import ManualClock, turns
+from bus.testing import ManualClock
 from bus.transport import Delivered
-from tests.bus.embedded.catching import ORDERS, Catcher, frame, leave_as_after_a_crash
+from tests.bus.embedded.catching import ORDERS, Catcher, frame, leave_as_after_a_crash, reopened
 
 AUDIT = Subscription(name="audit", patterns=("#",))
 STOCK = Subscription(name="stock", patterns=("shop.order.#",), mode="ordered")
@@ -46,23 +43,10 @@ asyncio.run(main())
 """
 
 
-async def reopened(journal: Path, clock: ManualClock, *subscriptions: Subscription) -> dict[str, list[tuple[str, int]]]:
-    """(body, returned) of what each subscription still gets."""
-    async with open_embedded(journal, clock=clock) as transport:
-        found: dict[str, list[tuple[str, int]]] = {}
-        for subscription in subscriptions:
-            depth = (await transport.queue_depths([subscription]))[subscription.name]
-            caught = Catcher()
-            await transport.consume(subscription, caught, window_frames=100_000, window_bytes=1 << 30)
-            await caught.until(depth)
-            await turns()
-            assert len(caught.caught) == depth
-            found[subscription.name] = [(one.frame.body.decode(), one.returned) for one in caught.caught]
-        return found
-
-
 async def test_what_was_published_survives_kill_9(journal: Path, clock: ManualClock) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PUBLISH_FOR_EVER, str(journal)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUBLISH_FOR_EVER, str(journal)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     confirmed = [process.stdout.readline().strip() for _ in range(200)]
     os.kill(process.pid, signal.SIGKILL)
@@ -175,10 +159,14 @@ async def test_settled_frames_leave_the_file_and_its_space_is_used_again(
         lambda connection: connection.execute("SELECT count(*) FROM frame").fetchone()[0], kind="read"
     )
     assert rows <= 20
-    assert journal.stat().st_size + journal.with_name("shop.db-wal").stat().st_size < 45_000_000  # of 30 MB a second
+    assert (
+        journal.stat().st_size + journal.with_name("shop.db-wal").stat().st_size < 45_000_000
+    )  # of 30 MB a second
 
 
-async def test_a_subscription_of_a_stopped_service_keeps_its_frames(journal: Path, clock: ManualClock) -> None:
+async def test_a_subscription_of_a_stopped_service_keeps_its_frames(
+    journal: Path, clock: ManualClock
+) -> None:
     async with open_embedded(journal, clock=clock) as transport:
         await transport.declare([ORDERS])
     async with open_embedded(journal, clock=clock) as transport:  # nobody declares it in this run
@@ -210,81 +198,3 @@ async def test_many_kept_frames_are_read_in_pages(transport: EmbeddedTransport) 
         for number in range(150):
             tasks.create_task(transport.publish(frame(str(number), "bus.event.parked.billing")))
     assert [int(kept.body) async for kept in transport.kept()] == list(range(150))
-
-
-class Model:
-    """What must still come, and what may come again, per subscription."""
-
-    def __init__(self) -> None:
-        self.must: dict[str, dict[str, int]] = {"billing": {}, "audit": {}}
-        self.may: dict[str, set[str]] = {"billing": set(), "audit": set()}
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("publish"), st.sampled_from(["shop.order.placed.eu", "shop.stock.low.eu"])),
-        st.tuples(st.sampled_from(["done", "give_back"]), st.integers(0, 7)),
-        st.tuples(st.sampled_from(["consume", "close", "pause", "resume"]), st.sampled_from(["billing", "audit"])),
-        st.tuples(st.sampled_from(["flush", "reopen", "crash", "turn"]), st.none()),
-    ),
-    max_size=40,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=STEPS)
-def test_whatever_happens_nothing_is_lost(steps: list[tuple[str, object]], tmp_path_factory: object) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(Story(Path(folder), steps).run())
-
-
-class Story:
-    """Runs steps against a journal, and knows what each subscription has not settled."""
-
-    def __init__(self, folder: Path, steps: list[tuple[str, object]]) -> None:
-        self.folder = folder
-        self.steps = steps
-        self.clock = ManualClock()
-        self.journal = folder / "0.db"
-        self.unsettled: dict[str, set[str]] = {"billing": set(), "audit": set()}
-        self.settled: dict[str, set[str]] = {"billing": set(), "audit": set()}
-        self.published = 0
-
-    async def run(self) -> None:
-        left = list(self.steps)
-        while left:
-            crash = False
-            async with open_embedded(self.journal, clock=self.clock) as transport:
-                await transport.declare([ORDERS, AUDIT])
-                await self.live(transport, left)
-                crash = bool(left) and left[0][0] == "crash"
-                if crash:
-                    following = self.folder / f"{len(left)}-{self.published}.db"
-                    leave_as_after_a_crash(self.journal, following)
-            if crash:
-                self.journal = following
-            left = left[1:]
-        for name, found in (await reopened(self.journal, self.clock, ORDERS, AUDIT)).items():
-            bodies = [body for body, _ in found]
-            assert len(set(bodies)) == len(bodies)
-            assert self.unsettled[name] <= set(bodies) <= self.unsettled[name] | self.settled[name]
-
-    async def live(self, transport: EmbeddedTransport, left: list[tuple[str, object]]) -> None:
-        """Until the journal is to be closed or the process to die."""
-        consumers: dict[str, object] = {}
-        hands: list[tuple[str, Delivered]] = []
-        seen: dict[str, list[str]] = {"billing": [], "audit": []}
-
-        def catch(name: str) -> Catcher:
-            caught = Catcher()
-
-            def deliver(delivered: Delivered) -> None:
-                hands.append((name, delivered))
-                seen[name].append(delivered.frame.body.decode())
-
-            caught.__call__ = deliver  # type: ignore[method-assign]
-            return caught
-
-        raise NotImplementedError(catch, consumers)

@@ -1,0 +1,150 @@
+"""Whatever is done to a journal, and whenever its process dies: what a subscription has not settled comes back, once; what it has
+settled may come back after a crash, and what was never published does not come."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bus.embedded import EmbeddedTransport, open_embedded
+from bus.embedded import queue as queues
+from bus.message import Subscription
+from bus.testing import ManualClock, turns
+from bus.transport import Consumer, Delivered
+from tests.bus.embedded.catching import ORDERS, frame, leave_as_after_a_crash, reopened
+
+AUDIT = Subscription(name="audit", patterns=("#",), mode="ordered")
+LIVE = Subscription(name="live", patterns=("shop.order.#",), mode="every_instance")
+SUBSCRIPTIONS = {subscription.name: subscription for subscription in (ORDERS, AUDIT, LIVE)}
+ORDER, STOCK = "shop.order.placed.eu", "shop.stock.low.eu"
+
+NAMES = st.sampled_from(sorted(SUBSCRIPTIONS))
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.sampled_from([ORDER, STOCK])),
+        st.tuples(st.sampled_from(["consume", "close", "pause", "resume"]), NAMES),
+        st.tuples(st.sampled_from(["done", "give_back"]), NAMES),
+        st.tuples(st.sampled_from(["done", "give_back"]), NAMES),
+        st.tuples(st.sampled_from(["suspect", "reopen", "crash"]), st.just("")),
+    ),
+    max_size=30,
+)
+
+
+class Story:
+    """Does the steps, and knows what each durable subscription has not settled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = ManualClock()
+        self.journal = folder / "0.db"
+        self.published = 0
+        self.crashes = 0
+        self.unsettled: dict[str, set[str]] = {"billing": set(), "audit": set()}
+        self.settled: dict[str, set[str]] = {"billing": set(), "audit": set()}
+
+    async def run(self, steps: list[tuple[str, str]]) -> None:
+        left = iter(steps)
+        ended = False
+        while not ended:
+            async with open_embedded(self.journal, clock=self.clock) as transport:
+                following, ended = await Life(self, transport).run(left)
+            self.journal = following
+        found = await reopened(self.journal, self.clock, ORDERS, AUDIT)
+        for name, frames in found.items():
+            bodies = [body for body, _ in frames]
+            assert len(set(bodies)) == len(bodies), "something came twice"
+            assert self.unsettled[name] <= set(bodies), "something was lost"
+            assert set(bodies) <= self.unsettled[name] | self.settled[name]
+        audit = [int(body) for body, _ in found["audit"]]
+        assert audit == sorted(audit)
+
+
+class Life:
+    """From opening the journal to closing it, or to the death of the process."""
+
+    def __init__(self, story: Story, transport: EmbeddedTransport) -> None:
+        self.story = story
+        self.transport = transport
+        self.consumers: dict[str, list[Consumer]] = {name: [] for name in SUBSCRIPTIONS}
+        self.hands: dict[str, list[tuple[Consumer | None, Delivered]]] = {name: [] for name in SUBSCRIPTIONS}
+
+    async def run(self, left: object) -> tuple[Path, bool]:
+        story = self.story
+        await self.transport.declare([ORDERS, AUDIT])
+        for what, value in left:  # type: ignore[attr-defined]
+            if what == "reopen":
+                return story.journal, False
+            if what == "crash":
+                story.crashes += 1
+                return leave_as_after_a_crash(story.journal, story.folder / f"{story.crashes}.db"), False
+            await getattr(self, what)(value)
+            await turns(5)
+        return story.journal, True
+
+    async def publish(self, topic: str) -> None:
+        body = str(self.story.published)
+        self.story.published += 1
+        await self.transport.publish(frame(body, topic))
+        self.story.unsettled["audit"].add(body)
+        if topic == ORDER:
+            self.story.unsettled["billing"].add(body)
+
+    async def suspect(self, _: str) -> None:
+        body = str(self.story.published)
+        self.story.published += 1
+        await self.transport.send_later("billing", frame(body, suspect=True))
+        self.story.unsettled["billing"].add(body)
+
+    async def consume(self, name: str) -> None:
+        hands = self.hands[name]
+
+        def deliver(delivered: Delivered) -> None:
+            hands.append((consumer, delivered))
+
+        consumer: Consumer | None = None
+        consumer = await self.transport.consume(SUBSCRIPTIONS[name], deliver, window_frames=3)
+        self.consumers[name].append(consumer)
+
+    async def close(self, name: str) -> None:
+        if self.consumers[name]:
+            consumer = self.consumers[name].pop(0)
+            await consumer.close()
+            self.hands[name][:] = [hand for hand in self.hands[name] if hand[0] is not consumer]
+
+    async def pause(self, name: str) -> None:
+        for consumer in self.consumers[name][:1]:
+            await consumer.pause()
+
+    async def resume(self, name: str) -> None:
+        for consumer in self.consumers[name]:
+            await consumer.resume()
+
+    async def done(self, name: str) -> None:
+        if self.hands[name]:
+            _, delivered = self.hands[name].pop(self.story.published % len(self.hands[name]))
+            delivered.done()
+            if name in self.story.unsettled:
+                body = delivered.frame.body.decode()
+                self.story.unsettled[name].discard(body)
+                self.story.settled[name].add(body)
+
+    async def give_back(self, name: str) -> None:
+        if self.hands[name]:
+            self.hands[name].pop()[1].give_back()
+
+
+@settings(max_examples=int(__import__("os").environ.get("EX","100")), deadline=None)
+@given(steps=STEPS)
+def test_whatever_happens_nothing_is_lost(steps: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        # Small enough for the few frames of an example to outgrow memory and step over marks.
+        patch.setattr(queues, "WINDOW_FRAMES", 4)
+        patch.setattr(queues, "MARK_STEP_FRAMES", 2)
+        patch.setattr(queues, "REREAD_FRAMES", 2)
+        asyncio.run(Story(Path(folder)).run(steps))
