@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bus import codec
@@ -119,7 +120,7 @@ class InOrderSubscriber(Subscriber):
             return
         self._held[subject] = deque([(event, opened)])
         self._in_hand += 1
-        self._start(self._retry_held(subject, failure, attempts))
+        self._start(partial(self._retry_held, subject, failure, attempts))
 
     async def _retry_held(self, subject: str, failure: Failure, attempts: int) -> None:
         """Retry the first held event of a subject until it is settled, then go on with those behind it."""

@@ -50,8 +50,8 @@ class Subscriber(ABC):
         async with task_group() as tasks:
             self._tasks = tasks
             for _ in range(self.workers):
-                self._start(self._work())
-            self._start(self._handling.watchdog.watch())
+                self._start(self._work)
+            self._start(self._handling.watchdog.watch)
             try:
                 self._consumer = await self._bus.transport.consume(self.subscription, self._queue.put_nowait)
                 yield self
@@ -60,16 +60,16 @@ class Subscriber(ABC):
                 for task in self._running:
                     task.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run something beside the workers; it is cancelled after draining."""
         assert self._tasks is not None
         task = self._tasks.create_task(self._seated(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _seated(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _seated(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with self._handling.watchdog.seat():
-            await work
+            await work()
 
     @property
     def busy(self) -> bool:
