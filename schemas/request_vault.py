@@ -155,13 +155,13 @@ class CallPage(msgspec.Struct, frozen=True):
 class SearchCalls(Ask[CallPage], frozen=True):
     """Calls of a bucket, newest first; with `after`, those behind that position, oldest first.
 
-    method, host: exact, case-insensitive; the host with its port unless that is the scheme's default. path: a
-    prefix. status: "404" or a class such as "5xx". error: True
-    only calls with an error, False only those without; or give `error_slug`. since (inclusive), before
-    (exclusive): of `started_at`.
-    limit: 1..MAX_PAGE. cursor: from the page before; stays right while calls arrive. after: a position
-    (exclusive), for those who follow a bucket; not together with `cursor`, and `next_cursor` is None then:
-    the last call's position is the next `after`. Refused: query-invalid, cursor-invalid.
+    bucket: its key. method, host: exact, case-insensitive; the host with its port unless that is the scheme's
+    default. path: a prefix. status: `404`, or a class such as `5xx`. error: true for calls that failed on
+    their way only, false for the others only. error_slug: only calls that failed in this way, such as
+    `connect-refused`. since: started then or later. before: started before then. limit: 1 to 500. cursor: the
+    `next_cursor` of the page before; stays right while calls arrive. after: a position (exclusive), for those
+    who follow a bucket; not together with `cursor`, and `next_cursor` is null then: the last call's position
+    is the next `after`. Refused: query-invalid, cursor-invalid.
     """
 
     TYPE = "vault.calls.search"

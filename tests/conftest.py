@@ -11,8 +11,10 @@ Rules: a test that leaves a task behind fails. A test that skips fails, unless
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -143,11 +145,33 @@ async def _task_watch() -> AsyncIterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the servers that they take, before `-m` selects."""
+    """Mark tests by the servers that they take, before `-m` selects; bound coroutine tests in time."""
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in MARKER_OF_FIXTURE:
                 item.add_marker(MARKER_OF_FIXTURE[fixture])
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj, _timeout_s(item) * 0.8)
+
+
+def _timeout_s(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    given = item.config.getoption("timeout") or item.config.getini("timeout")
+    return float(marker.args[0] if marker is not None and marker.args else given or 0)
+
+
+def _bounded(
+    test: Callable[..., Coroutine[Any, Any, None]], timeout_s: float
+) -> Callable[..., Coroutine[Any, Any, None]]:
+    # pytest-timeout's signal ends a test where Python is, which uvloop does not let through. This ends it
+    # where the test waits, so that its fixtures are torn down; the signal is for what does not let itself be
+    # cancelled.
+    @functools.wraps(test)
+    async def bounded(*arguments: Any, **fixtures: Any) -> None:
+        async with asyncio.timeout(timeout_s or None):
+            await test(*arguments, **fixtures)
+
+    return bounded
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,7 +15,10 @@ def outcomes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> _Out
     monkeypatch.delenv("TRUNKLINE_TEST_STACK", raising=False)
     pytester.makeconftest((ROOT / "tests/conftest.py").read_text())
     markers = "\n".join(f"    {name}: -" for name in ("capability(name)", "rabbitmq", "uvloop"))
-    pytester.makeini(f"[pytest]\nasyncio_mode = auto\naddopts = --strict-markers\nmarkers =\n{markers}\n")
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        f"addopts = --strict-markers\nmarkers =\n{markers}\n"
+    )
     return _Outcomes(pytester)
 
 
@@ -46,6 +49,18 @@ def test_a_leaked_task_fails(outcomes: _Outcomes) -> None:
             pass
     """
     assert outcomes.of(source) == {"passed": 3, "errors": 1}
+
+
+def test_a_test_that_hangs_fails_on_either_loop(outcomes: _Outcomes) -> None:
+    source = """
+        import asyncio, pytest
+
+        @pytest.mark.uvloop
+        @pytest.mark.timeout(3)
+        async def test_hangs():
+            await asyncio.Event().wait()
+    """
+    assert outcomes.of(source) == {"failed": 2}
 
 
 def test_an_undeclared_skip_fails(outcomes: _Outcomes) -> None:

@@ -78,9 +78,7 @@ async def throughput(url: str) -> None:
             values[2] / middles["faststream"][2],
             values[2] / middles["aio-pika"][2],
         )
-    report.notes = [
-        f"Medians of {ROUNDS} rounds, the three in turn; about 450 bytes an event; uvloop where the peer allows it."
-    ]
+    report.notes = [f"Medians of {ROUNDS} rounds, the three in turn; about 450 bytes an event."]
     report.publish()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
 
 import aiohttp
 import uvloop
@@ -47,20 +46,14 @@ async def main(upstream_port: int) -> None:
             await response.write_eof()
             return response
 
-    async def client(app: web.Application) -> AsyncIterator[None]:
-        nonlocal session
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield
-
-    session: aiohttp.ClientSession
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", hand_on)
-    app.cleanup_ctx.append(client)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
-    await asyncio.Event().wait()
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
+        await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ async def _call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requ
 
 def _request(port: int, path: str) -> bytes:
     return (
-        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: bench/1\r\nAccept: application/json\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        "User-Agent: bench/1\r\nAccept: application/json\r\n"
         "Authorization: Bearer 0123456789abcdef\r\nAccept-Encoding: gzip\r\n\r\n"
     ).encode()
 

@@ -236,10 +236,10 @@ class Committer:
     def _transact(self, connection: Connection, jobs: list[Job]) -> list[Any] | Unavailable:
         try:
             connection.execute("BEGIN IMMEDIATE")
-            rows = [job.row for job in jobs if job.row is not None]
-            if rows:
-                self._insert(connection, rows)
             results = [None if job.work is None else job.work(connection) for job in jobs]
+            rows = [job.row for job in jobs if job.row is not None]
+            if rows:  # after the others, which may free the space that these need
+                self._insert(connection, rows)
             self._let_loop_go()  # the disk is waited for without the GIL
             connection.execute("COMMIT")
         except Exception as error:

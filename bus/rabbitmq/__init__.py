@@ -1,4 +1,5 @@
-"""The RabbitMQ transport: the only place that speaks AMQP. `transport` is where to begin; `topology` shows what is on the broker.
+"""The RabbitMQ transport: the only place that speaks AMQP. `transport` is where to begin; `topology` shows
+what is on the broker.
 
 address       the bus URL                      connection   one supervised connection
 topology      queues and bindings, as data     declaring    makes them, names what differs

@@ -1,9 +1,11 @@
 """Where the broker is: a bus URL taken apart and checked. Pure, but for reading the TLS files.
 
-    amqp://user:password@host:5672/vhost            amqps://user:password@host:5671/vhost?ca=ca.pem&cert=me.pem&key=me.key
+    amqp://user:password@host:5672/vhost
+    amqps://user:password@host:5671/vhost?ca=ca.pem&cert=me.pem&key=me.key
 
-Parameters: `ca` (a PEM file of the authorities to trust instead of the system's), `cert` and `key` (PEM files of the client's own
-certificate), `heartbeat` (seconds, see `connection`), `namespace` (see `topology`). Shown without the password everywhere.
+Parameters: `ca` (a PEM file of the authorities to trust instead of the system's), `cert` and `key` (PEM files
+of the client's own certificate), `heartbeat` (seconds, see `connection`), `namespace` (see `topology`). Shown
+without the password everywhere.
 """
 
 from __future__ import annotations

@@ -1,16 +1,17 @@
 """One supervised connection to the broker: opened, watched, given up when it is dead, opened again.
 
-The transport keeps three of them, so that a broker which blocks publishers does not stop acknowledgements. `Link.open` makes the
-first connection and says why it cannot; from then on the link repairs itself, with back-off (0.1 s ... 10 s) and jitter, and runs
-`prepare` on every new connection before anybody gets it.
+The transport keeps three of them, so that a broker which blocks publishers does not stop acknowledgements.
+`Link.open` makes the first connection and says why it cannot; from then on the link repairs itself, with
+back-off (0.1 s ... 10 s) and jitter, and runs `prepare` on every new connection before anybody gets it.
 
-Heartbeats, so that a handler which blocks the event loop does not cost the connection. What the broker is asked to send and
-wait for is BROKER_HEARTBEAT_S: it gives a client up after two to three times that long without a sign of life (rabbit_heartbeat
-checks once an interval and forgives one), so a loop may stand still for two minutes. Waiting that long for a dead broker would be
-too slow; so the link itself asks the broker a small question when half of `heartbeat_s` has passed, and takes it for dead when it
-has not answered for `heartbeat_s`. That time is counted in turns of our own loop: a loop that stood still is no sign of a dead
-broker. A thread for the connections was the alternative: every frame would then change threads twice, and wait for the
-interpreter's lock (up to 5 ms) whenever a handler computes.
+Heartbeats, so that a handler which blocks the event loop does not cost the connection. What the broker is
+asked to send and wait for is BROKER_HEARTBEAT_S: it gives a client up after two to three times that long
+without a sign of life (rabbit_heartbeat checks once an interval and forgives one), so a loop may stand still
+for two minutes. Waiting that long for a dead broker would be too slow; so the link itself asks the broker a
+small question when half of `heartbeat_s` has passed, and takes it for dead when it has not answered for
+`heartbeat_s`. That time is counted in turns of our own loop: a loop that stood still is no sign of a dead
+broker. A thread for the connections was the alternative: every frame would then change threads twice, and
+wait for the interpreter's lock (up to 5 ms) whenever a handler computes.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """`connection` is the live one or None; `up()` waits for one. `name` is shown in the broker's list of connections."""
+    """`connection` is the live one or None; `up()` waits for one. `name` is shown in the broker's list of
+    connections."""
 
     def __init__(
         self,
@@ -80,7 +82,8 @@ class Link:
         self._up = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect for the first time. Raises CannotOpen (what trying again will not mend), TopologyDiffers, or Unavailable."""
+        """Connect for the first time. Raises CannotOpen (what trying again will not mend), TopologyDiffers,
+        or Unavailable."""
         await self._connect()
 
     async def run(self) -> None:
@@ -212,7 +215,8 @@ class Link:
     async def _answered(
         self, connection: Connection, gone: asyncio.Future[Any], asked: asyncio.Task[bool]
     ) -> bool:
-        """Whether an answer comes within `heartbeat_s` of turning loop. A blocked connection is given all the time it takes."""
+        """Whether an answer comes within `heartbeat_s` of turning loop. A blocked connection is given all the
+        time it takes."""
         quarters = 0
         while quarters < 4 and not asked.done() and not gone.done():
             await asyncio.wait(
@@ -235,8 +239,8 @@ class Link:
 
 
 class _Wire(TransportFactory):
-    """The driver's own way to open a socket, which also remembers it: a broker that reads nothing more can only be left by
-    cutting the line."""
+    """The driver's own way to open a socket, which also remembers it: a broker that reads nothing more can
+    only be left by cutting the line."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._inner: TransportFactory = TCPTransportFactory() if tls is None else TLSTransportFactory()
@@ -252,7 +256,8 @@ class _Wire(TransportFactory):
 
 
 async def open_channel(connection: Connection, *, confirms: bool, buffer: int = 10) -> Channel:
-    """buffer: how many AMQP frames (three for a message) may wait before the reader of the connection does."""
+    """buffer: how many AMQP frames (three for a message) may wait before the reader of the connection
+    does."""
     channel = await connection.channel(
         publisher_confirms=confirms, frame_buffer_size=buffer, timeout=RPC_TIMEOUT_S
     )
@@ -273,7 +278,8 @@ async def _close(connection: Connection, wire: _Wire) -> None:
 
 
 def is_blocked(connection: Connection) -> bool:
-    """The driver has no question for it, but waits in `ready()` while the broker blocks: look whether it would."""
+    """The driver has no question for it, but waits in `ready()` while the broker blocks: look whether it
+    would."""
     waiting = connection.ready()
     try:
         waiting.send(None)

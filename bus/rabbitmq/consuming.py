@@ -1,12 +1,16 @@
 """A consumer that keeps itself alive. Used for subscriptions, suspects, delayed publishes, asks and signals.
 
-`Consumption` holds one `Intake` for each queue it reads. It watches them: when the connection or a channel goes, when the broker
-cancels a consumer (its queue was deleted or moved), or when a look at the queue finds no consumer although there should be one,
-everything is declared and consumed anew, with back-off. What was in hand then comes back from the broker; settling it is ignored.
+`Consumption` holds one `Intake` for each queue it reads. It watches them: when the connection or a channel
+goes, when the broker cancels a consumer (its queue was deleted or moved), or when a look at the queue finds
+no consumer although there should be one, everything is declared and consumed anew, with back-off. What was in
+hand then comes back from the broker; settling it is ignored.
 
-Order: an ordered subscription keeps its place as the one active consumer while it pauses, and takes what is given back into its own
-hands, so that nothing overtakes. Others let go, so that other instances can do the work.
-Duplication: what was settled but not yet acknowledged when a connection breaks (`intake.FLUSH_S`, an eighth of the window) comes again.
+Order: an ordered subscription keeps its place as the one active consumer while it pauses, and takes what is
+given back into its own hands, so that nothing overtakes. Others let go, so that other instances can do the
+work.
+
+Duplication: what was settled but not yet acknowledged when a connection breaks (`intake.FLUSH_S`, an eighth of
+the window) comes again.
 """
 
 from __future__ import annotations
@@ -258,8 +262,8 @@ class Consumption:
             intake.give_up()
 
     def _take(self, delivery: Delivery, message: DeliveredMessage | None) -> None:
-        """From an intake (without a message: given back to it): hand it on, unless this consumer pauses or something comes
-        before it."""
+        """From an intake (without a message: given back to it): hand it on, unless this consumer pauses or
+        something comes before it."""
         if self.closed:
             return
         if message is not None and not self._hushed and not self._kept:

@@ -1,7 +1,8 @@
-"""Makes what a `topology.Plan` says, on a channel of its own, and says which argument differs when something else exists.
+"""Makes what a `topology.Plan` says, on a channel of its own, and says which argument differs when something
+else exists.
 
-Called whenever a connection is made, so that a broker which came back empty gets everything again. A contradiction closes the
-channel it is found on: hence the throw-away channel, which no consumer shares.
+Called whenever a connection is made, so that a broker which came back empty gets everything again. A
+contradiction closes the channel it is found on: hence the throw-away channel, which no consumer shares.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ async def passing_channel(connection: Connection, what: str) -> AsyncIterator[Ch
 
 
 async def declare(connection: Connection, plans: Iterable[Plan], what: str) -> None:
-    """Make everything in `plans`. Idempotent. Raises TopologyDiffers or Unavailable; what stands before the contradiction
-    has been made then, which is harmless."""
+    """Make everything in `plans`. Idempotent. Raises TopologyDiffers or Unavailable; what stands before the
+    contradiction has been made then, which is harmless."""
     async with passing_channel(connection, what) as channel:
         for plan in plans:
             await declare_on(channel, plan, what)

@@ -1,9 +1,9 @@
 """Frames that came to a consumer before their due time, and delayed publishes.
 
-A tier holds a frame for its own time, not for the frame's: on its return a frame that is not due goes into the next tier
-(confirmed, then acknowledged: a crash in between makes a duplicate, never a loss). The last moments, in which another tier
-would be too long, it waits in the consumer's hand. Every process forwards delayed publishes from the shared queue `retry.due`
-to the exchange they were meant for.
+A tier holds a frame for its own time, not for the frame's: on its return a frame that is not due goes into
+the next tier (confirmed, then acknowledged: a crash in between makes a duplicate, never a loss). The last
+moments, in which another tier would be too long, it waits in the consumer's hand. Every process forwards
+delayed publishes from the shared queue `retry.due` to the exchange they were meant for.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Delays:
         return due_ms - self._clock.now().timestamp() * 1000
 
     async def ripen(self, queue: str, message: DeliveredMessage, due_ms: int) -> bool:
-        """Return when the frame is due (True: deliver it) or on its way through another tier (False: acknowledge it)."""
+        """Return when the frame is due (True: deliver it) or on its way through another tier (False:
+        acknowledge it)."""
         remaining_ms = self.remaining_ms(due_ms)
         if remaining_ms <= self._hold_ms:
             await self._clock.sleep(remaining_ms / 1000)

@@ -1,7 +1,8 @@
-"""The driver's errors in the bus's words. Used by every module that speaks to the broker; nothing of the driver leaks out.
+"""The driver's errors in the bus's words. Used by every module that speaks to the broker; nothing of the
+driver leaks out.
 
-aiormq rejects whatever waits on a lost connection, also with a CancelledError although nobody cancelled the waiting task. That
-one is told apart here: a task that was really cancelled goes on being cancelled.
+aiormq rejects whatever waits on a lost connection, also with a CancelledError although nobody cancelled the
+waiting task. That one is told apart here: a task that was really cancelled goes on being cancelled.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def translated(what: str) -> Iterator[None]:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether an exception is the driver's way to say that something went wrong on the connection, and no mistake of ours.
-    What is asked of a connection that is closed already gets a bare `Exception`."""
+    """Whether an exception is the driver's way to say that something went wrong on the connection, and no
+    mistake of ours. What is asked of a connection that is closed already gets a bare `Exception`."""
     return isinstance(error, _LOST) or type(error) is Exception
 
 

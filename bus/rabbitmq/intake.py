@@ -1,7 +1,7 @@
 """One channel on which one queue is consumed: prefetch, deliveries, acknowledgements. Used by `consuming`.
 
-An intake lives as long as its channel and is never repaired: when `lost` is set, its owner makes another. Deliveries of a lost
-one are ignored when they are settled; the broker delivers them again.
+An intake lives as long as its channel and is never repaired: when `lost` is set, its owner makes another.
+Deliveries of a lost one are ignored when they are settled; the broker delivers them again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ Hand = Callable[[Delivery, DeliveredMessage | None], None]
 
 
 class Window:
-    """How many frames may be in hand: `most_frames`, and no more than `most_bytes` of frames of the mean size. Pure.
+    """How many frames may be in hand: `most_frames`, and no more than `most_bytes` of frames of the mean
+    size. Pure.
 
     Until sizes are known, as many as fit if each were a full batch.
     """
@@ -101,9 +102,9 @@ class Window:
 
 
 class Intake:
-    """queue: consumed from `start` to `stop`. hand: what takes a delivery. keeps_place: for the one active consumer of an ordered
-    subscription: the prefetch is fixed, and what is given back is handed on again from here. attention: set when the owner
-    should look: `lost`, or `wants_tuning`."""
+    """queue: consumed from `start` to `stop`. hand: what takes a delivery. keeps_place: for the one active
+    consumer of an ordered subscription: the prefetch is fixed, and what is given back is handed on again from
+    here. attention: set when the owner should look: `lost`, or `wants_tuning`."""
 
     def __init__(
         self,
@@ -161,7 +162,8 @@ class Intake:
             await self._consume(self.window.frames)
 
     async def stop(self) -> None:
-        """Consume no more; what was delivered stays in hand. When the broker does not say so in time, the intake is lost."""
+        """Consume no more; what was delivered stays in hand. When the broker does not say so in time, the
+        intake is lost."""
         tags, self._tags, self._prefetch = self._tags, [], 0
         for tag in tags:
             try:
@@ -177,8 +179,8 @@ class Intake:
         return not self.keeps_place and bool(self._tags) and self.window.wants(self._prefetch) is not None
 
     async def tune(self) -> None:
-        """Follow the mean size. A prefetch belongs to a consumer for good, and a limit for the whole channel is deprecated: so more
-        is one more consumer, and less is beginning anew. Raises Unavailable."""
+        """Follow the mean size. A prefetch belongs to a consumer for good, and a limit for the whole channel
+        is deprecated: so more is one more consumer, and less is beginning anew. Raises Unavailable."""
         frames = self.window.wants(self._prefetch)
         if frames is None or self.keeps_place or not self._tags:
             return

@@ -1,7 +1,8 @@
 """Reads what the broker itself keeps of `bus.event.`: a stream, which reading does not empty.
 
-A stream has no end to wait for. So a marker is put into it first, confirmed, and read up to: everything that was published before
-the reading began is found, and nothing is guessed from silence. Markers are a few bytes and go with age like the rest.
+A stream has no end to wait for. So a marker is put into it first, confirmed, and read up to: everything that
+was published before the reading began is found, and nothing is guessed from silence. Markers are a few bytes
+and go with age like the rest.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Frames out: published, confirmed, matched with what the broker returned. Also the way through the tiers.
 
-Called by the transport, and by consumers for frames that are to be delivered later. `publish` returns when the broker has confirmed:
-the frame is then on disk in every quorum queue that took it. Up to WINDOW frames are unconfirmed at once; the broker confirms
-them in groups. Every attempt has a message id of its own, since the driver finds a returned message by it: two attempts under one
-id would take each other's answer.
+Called by the transport, and by consumers for frames that are to be delivered later. `publish` returns when
+the broker has confirmed: the frame is then on disk in every quorum queue that took it. Up to WINDOW frames
+are unconfirmed at once; the broker confirms them in groups. Every attempt has a message id of its own, since
+the driver finds a returned message by it: two attempts under one id would take each other's answer.
 
-An unconfirmed frame whose connection is lost is *not* sent again here: it may have arrived, and only the caller can publish it
-again with the same event ids. It raises Unavailable.
+An unconfirmed frame whose connection is lost is *not* sent again here: it may have arrived, and only the
+caller can publish it again with the same event ids. It raises Unavailable.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ WINDOW = 256
 
 
 class Publishing:
-    """bound_s: after how long a publish that is neither confirmed nor refused raises Unavailable, or Backpressure when the
-    broker blocks publishers; waiting for the connection to come back is part of it."""
+    """bound_s: after how long a publish that is neither confirmed nor refused raises Unavailable, or
+    Backpressure when the broker blocks publishers; waiting for the connection to come back is part of it."""
 
     def __init__(
         self, link: Link, topology: Topology, clock: Clock, *, bound_s: float, message_ids: str
@@ -112,7 +112,8 @@ class Publishing:
                     channel = await self._open()
                 elif connection is not None and is_blocked(connection):
                     await connection.ready()
-                # wait=False: not for the socket to drain, which would hold up those behind; the confirm is waited for.
+                # wait=False: not for the socket to drain, which would hold up those behind; the confirm is
+                # waited for.
                 await channel.basic_publish(
                     body,
                     exchange=exchange,

@@ -1,9 +1,9 @@
 """Asks: one request, one reply, a deadline. Nothing is stored, and nothing is sent twice.
 
-A request goes to the exchange `asks` as mandatory and transient, and expires with its deadline; what no queue takes comes back at
-once. The reply comes on this process's own queue, freshly named for each connection. Those who answer share a queue that goes
-with the last of them. A request that the broker delivers a second time (who had it died) is not answered: asks are not
-retried by the bus.
+A request goes to the exchange `asks` as mandatory and transient, and expires with its deadline; what no queue
+takes comes back at once. The reply comes on this process's own queue, freshly named for each connection.
+Those who answer share a queue that goes with the last of them. A request that the broker delivers a second
+time (who had it died) is not answered: asks are not retried by the bus.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 
 class _Desk:
-    """Where replies come in, as long as one connection lasts. A channel for requests and one for what needs no confirm."""
+    """Where replies come in, as long as one connection lasts. A channel for requests and one for what needs
+    no confirm."""
 
     def __init__(self, channel: Channel, plain: Channel, reply_to: str) -> None:
         self.channel = channel
@@ -65,7 +66,8 @@ class _Desk:
 
 
 class Asking:
-    """The asking side, and the sending of signals and replies, which share its channels. `fresh` gives unused words."""
+    """The asking side, and the sending of signals and replies, which share its channels. `fresh` gives unused
+    words."""
 
     def __init__(self, link: Link, topology: Topology, fresh: Callable[[], str]) -> None:
         self._link = link
@@ -160,7 +162,8 @@ class Asking:
 
 
 class Answering:
-    """`bus.transport.Consumer` of asks: runs the answers, each in a task of its own, and sends what they return."""
+    """`bus.transport.Consumer` of asks: runs the answers, each in a task of its own, and sends what they
+    return."""
 
     def __init__(self, asking: Asking, answer: Answer, spawn: Spawn) -> None:
         self.consumption: Consumption | None = None

@@ -1,8 +1,9 @@
-"""Which deliveries of one channel are in hand, and what to tell the broker about those that no longer are. Pure.
+"""Which deliveries of one channel are in hand, and what to tell the broker about those that no longer are.
+Pure.
 
-A broker's cost is per message, so acknowledgements travel together: `multiple` up to the last delivery before which everything is
-settled (never further: it would acknowledge what is still being worked on). What is settled out of order waits for those before
-it, but not for long: a slow one must not keep the window closed.
+A broker's cost is per message, so acknowledgements travel together: `multiple` up to the last delivery before
+which everything is settled (never further: it would acknowledge what is still being worked on). What is
+settled out of order waits for those before it, but not for long: a slow one must not keep the window closed.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class Ledger:
         up_to = self._up_to if self._up_to > self._sent else 0
         self._sent = max(self._sent, self._up_to)
         if back or singles:
-            # Only after the broker is told of these may `multiple` pass over them: it is, before the next settlement.
+            # Only after the broker is told of these may `multiple` pass over them: it is, before the next
+            # settlement.
             self._advance()
         return Settlement(up_to, singles, back)
 
@@ -94,8 +96,8 @@ class Ledger:
                 self._up_to = tag
             elif tag in self._gone and tag not in self._back:
                 self._gone.discard(tag)
-                # `_up_to` stays: it names a delivery that was acknowledged. Passing over what is gone is harmless, but a tag
-                # that the broker does not know closes the channel.
+                # `_up_to` stays: it names a delivery that was acknowledged. Passing over what is gone is
+                # harmless, but a tag that the broker does not know closes the channel.
             else:
                 return
             order.popleft()

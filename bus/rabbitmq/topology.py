@@ -1,23 +1,25 @@
 """What Trunkline keeps on a broker: exchanges, queues and bindings, as data. Pure; `declaring` makes them.
 
-    events ─ ingress ─ asks ─ signals ─ bodies      topic exchanges
-        └── <subscription>                          quorum queue, one per shared or ordered subscription
-            <subscription>.suspects                 quorum queue for frames that may kill their worker, taken one by one
-            <subscription>@<random>                 exclusive classic queue of one every_instance consumer
-            asks.<name>                             auto-delete classic queue of those who answer
+    events, ingress, asks, signals, bodies          topic exchanges
+        └── <subscription>                          quorum queue of a shared or ordered subscription
+            <subscription>.suspects                 quorum queue of frames that may kill their worker
+        └── <subscription>@<random>                 exclusive classic queue of an every_instance consumer
+        └── asks.<name>                             auto-delete classic queue of those who answer
         └── bus.kept                                stream of what is published under `bus.event.`
 
     retry ──"<seconds>.#"──> retry.1s ... retry.65536s         tiers: quorum queues whose messages expire
     retry.back ──"*.<queue>"──> <queue>                        where expired messages go on from
         └─ alternate exchange retry.lost ──> retry.lost        what has no queue any more: kept, and told
 
-A delayed frame is published to `retry` with the key `<tier>.<queue>`. When its tier's time is over the broker puts it, at least
-once, on `retry.back` under the same key, which leads to the queue; whoever consumes that queue sends it through the next tier
-while its due time is not reached. A delayed `publish` does so on the queue `retry.due`, which every process consumes.
+A delayed frame is published to `retry` with the key `<tier>.<queue>`. When its tier's time is over the broker
+puts it, at least once, on `retry.back` under the same key, which leads to the queue; whoever consumes that
+queue sends it through the next tier while its due time is not reached. A delayed `publish` does so on the
+queue `retry.due`, which every process consumes.
 
-Every choice here is one that lost nothing under broker kills; above all: at-least-once dead-lettering counts only together with
-reject-publish, no subscription queue dead-letters, and a delivery limit that is not set, or low, loses healthy frames when
-connections drop. Nothing is used that RabbitMQ 4 deprecates. The same names with a prefix are another installation.
+Every choice here is one that lost nothing under broker kills; above all: at-least-once dead-lettering counts
+only together with reject-publish, no subscription queue dead-letters, and a delivery limit that is not set,
+or low, loses healthy frames when connections drop. Nothing is used that RabbitMQ 4 deprecates. The same names
+with a prefix are another installation.
 """
 
 from __future__ import annotations
@@ -78,8 +80,9 @@ class Plan(msgspec.Struct, frozen=True):
 class Topology:
     """The names and arguments of one installation.
 
-    namespace: put before every name, so that installations (or tests) can share a virtual host; usually empty.
-    tier_unit_ms: how long the first tier holds a frame; 1 000 but in tests. tiers: how many, each twice as long as the one before.
+    namespace: put before every name, so that installations (or tests) can share a virtual host; usually
+    empty. tier_unit_ms: how long the first tier holds a frame; 1 000 but in tests. tiers: how many, each
+    twice as long as the one before.
     """
 
     def __init__(self, namespace: str = "", tier_unit_ms: int = 1000, tiers: int = TIERS) -> None:
@@ -133,9 +136,11 @@ class Topology:
         return Plan(tuple(exchanges), tuple(queues), tuple(bindings))
 
     def subscription(self, subscription: Subscription) -> Plan:
-        """The durable queues of a shared or ordered subscription. Raises TopicInvalid for a name or pattern that is none.
+        """The durable queues of a shared or ordered subscription. Raises TopicInvalid for a name or pattern
+        that is none.
 
-        A pattern that an earlier version bound and this one does not stays bound: the subscriber drops what it does not match.
+        A pattern that an earlier version bound and this one does not stays bound: the subscriber drops what
+        it does not match.
         """
         check_name(subscription.name)
         for pattern in subscription.patterns:
@@ -161,8 +166,8 @@ class Topology:
         )
 
     def every_instance(self, subscription: Subscription, fresh: str) -> Plan:
-        """The queue of one consumer on one connection. `fresh`: a word never used before, because the broker may still hold
-        the queue of a connection that is not yet known to be dead."""
+        """The queue of one consumer on one connection. `fresh`: a word never used before, because the broker
+        may still hold the queue of a connection that is not yet known to be dead."""
         check_name(subscription.name)
         return self.private(f"{subscription.name}@{fresh}", subscription.exchange, subscription.patterns)
 
@@ -172,27 +177,30 @@ class Topology:
             check_pattern(pattern)
         queue = self.namespace + name
         return Plan(
-            queues=(QueueSpec(queue, {"x-max-length-bytes": PRIVATE_QUEUE_BYTES}, exclusive=True),),
+            queues=(
+                QueueSpec(queue, _classic(**{"x-max-length-bytes": PRIVATE_QUEUE_BYTES}), exclusive=True),
+            ),
             bindings=tuple(Binding(queue, self.exchange(exchange), pattern) for pattern in patterns),
         )
 
     def asks(self, name: str, patterns: tuple[str, ...]) -> Plan:
-        """The queue of those who answer under this name. It goes with the last of them, so that asking fails at once; the
-        expiry takes one that was declared by a process which died before it consumed."""
+        """The queue of those who answer under this name. It goes with the last of them, so that asking fails
+        at once; the expiry takes one that was declared by a process which died before it consumed."""
         check_name(name)
         for pattern in patterns:
             check_pattern(pattern)
         queue = self.asks_queue(name)
         return Plan(
-            queues=(QueueSpec(queue, {"x-expires": ASKS_EXPIRE_MS}, auto_delete=True),),
+            queues=(QueueSpec(queue, _classic(**{"x-expires": ASKS_EXPIRE_MS}), auto_delete=True),),
             bindings=tuple(Binding(queue, self.exchange("asks"), pattern) for pattern in patterns),
         )
 
     def tier_key(self, queue: str, remaining_ms: float) -> str | None:
-        """The routing key on `retry` that brings a frame `remaining_ms` nearer to `queue`; None when it is due.
+        """The routing key on `retry` that brings a frame `remaining_ms` nearer to `queue`; None when it is
+        due.
 
-        The largest tier that does not overshoot the whole units that are left, counting a part as a unit: a delay of whole
-        units ends on time, another less than one unit late, none early.
+        The largest tier that does not overshoot the whole units that are left, counting a part as a unit: a
+        delay of whole units ends on time, another less than one unit late, none early.
         """
         if remaining_ms <= 0:
             return None
@@ -222,7 +230,8 @@ class Topology:
 
 
 def check_name(name: str) -> None:
-    """Raises TopicInvalid unless `name` may name a subscription or those who answer: it is also a part of topics."""
+    """Raises TopicInvalid unless `name` may name a subscription or those who answer: it is also a part of
+    topics."""
     try:
         check_pattern(name)
     except TopicInvalid as error:
@@ -235,6 +244,11 @@ def check_name(name: str) -> None:
         )
     if name.endswith(SUSPECTS) or name in ("retry", "bus.kept") or name.startswith(("retry.", "asks.")):
         raise TopicInvalid(f"subscription {name!r}: the bus uses this name itself")
+
+
+def _classic(**arguments: Any) -> Arguments:
+    # Said aloud: a virtual host may make queues of another type where none is given.
+    return {"x-queue-type": "classic", **arguments}
 
 
 def _quorum(**arguments: Any) -> Arguments:

@@ -1,12 +1,14 @@
-"""`bus.transport.Transport` over RabbitMQ, 3.10 or newer, 4.x included. Made by `open_rabbitmq`, called by the bus above.
+"""`bus.transport.Transport` over RabbitMQ, 3.10 or newer, 4.x included. Made by `open_rabbitmq`, called by
+the bus above.
 
-Three connections (`connection.Link`): one publishes, one consumes and acknowledges, one asks, answers and signals. A broker that
-blocks publishers (memory, disk) so stops neither the settling of what was delivered nor the freeing of its memory.
+Three connections (`connection.Link`): one publishes, one consumes and acknowledges, one asks, answers and
+signals. A broker that blocks publishers (memory, disk) so stops neither the settling of what was delivered
+nor the freeing of its memory.
 
-What its callers may rely on, beyond `bus.transport`:
-Order: frames of one `publish` after the other, each awaited, lie in a queue in that order. Duplication: a publish that raised
-Unavailable may have arrived; what was settled just before a connection broke comes again. Loss: none of what was confirmed;
-every_instance queues and signals are as short-lived as their connection.
+What its callers may rely on, beyond `bus.transport`: Order: frames of one `publish` after the other, each
+awaited, lie in a queue in that order. Duplication: a publish that raised Unavailable may have arrived; what
+was settled just before a connection broke comes again. Loss: none of what was confirmed; every_instance
+queues and signals are as short-lived as their connection.
 """
 
 from __future__ import annotations
@@ -293,7 +295,8 @@ class RabbitTransport:
         self._spawn(forward())
 
     def _send_to_instance(self, instance: Consumption, frame: Frame, due: datetime | None) -> None:
-        """An every_instance queue dies with its process, and so may what waits to go back to it: here, in memory."""
+        """An every_instance queue dies with its process, and so may what waits to go back to it: here, in
+        memory."""
         if self._delayed_in_memory >= MOST_DELAYED_IN_MEMORY:
             raise Backpressure(
                 f"{instance.name}: {MOST_DELAYED_IN_MEMORY} delayed frames wait in this process"
@@ -318,7 +321,8 @@ class RabbitTransport:
         await declare(connection, plans, str(self.address))
 
     async def _probe(self, channel: Channel) -> None:
-        """The question that shows whether the broker lives: how much is in `retry.lost`? More than before is an alarm."""
+        """The question that shows whether the broker lives: how much is in `retry.lost`? More than before is
+        an alarm."""
         answer = await channel.queue_declare(self.topology.retry_lost, passive=True)
         count = answer.message_count or 0
         if count > self._lost_frames:
@@ -364,12 +368,13 @@ async def open_rabbitmq(
 ) -> AsyncIterator[RabbitTransport]:
     """A transport, ready on entry, closed within CLOSE_S on exit.
 
-    url: see `address`; what it says of `heartbeat` and `namespace` counts unless given here. name: shown in the broker's list
-    of connections. heartbeat_s: a broker that is silent for one and a half times that long is given up; handlers may block the
-    loop for much longer (see `connection`). tier_unit_ms, tiers: see `topology`; left alone but in tests.
+    url: see `address`; what it says of `heartbeat` and `namespace` counts unless given here. name: shown in
+    the broker's list of connections. heartbeat_s: a broker that is silent for one and a half times that long
+    is given up; handlers may block the loop for much longer (see `connection`). tier_unit_ms, tiers: see
+    `topology`; left alone but in tests.
 
-    Raises CannotOpen (a bad URL, refused credentials, an unknown virtual host, a certificate), TopologyDiffers, or Unavailable
-    when nothing answers there.
+    Raises CannotOpen (a bad URL, refused credentials, an unknown virtual host, a certificate),
+    TopologyDiffers, or Unavailable when nothing answers there.
     """
     async with task_group() as tasks:
         transport = RabbitTransport(

@@ -1,9 +1,9 @@
 """A `Frame` as an AMQP message and back. Pure.
 
-A fresh frame of one topic has no headers at all: topic = routing key. Further topics travel in `BCC`, which the broker takes out
-when it routes: a frame that was delivered therefore names its first topic only. What goes to one queue, now or later, names its
-topics, its due time, attempts and last error in headers of its own (`bus-...`), so that it can be sent on. `cloudEvents:`
-headers of foreign producers pass through.
+A fresh frame of one topic has no headers at all: topic = routing key. Further topics travel in `BCC`, which
+the broker takes out when it routes: a frame that was delivered therefore names its first topic only. What
+goes to one queue, now or later, names its topics, its due time, attempts and last error in headers of its own
+(`bus-...`), so that it can be sent on. `cloudEvents:` headers of foreign producers pass through.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def read(message: DeliveredMessage) -> Frame:
 
 
 def returned(message: DeliveredMessage) -> int:
-    """How often it came back. Quorum queues count (the header is absent on the first delivery); of classic ones it is only
-    known whether it did."""
+    """How often it came back. Quorum queues count (the header is absent on the first delivery); of classic
+    ones it is only known whether it did."""
     headers = message.header.properties.headers
     count = headers.get(_DELIVERY_COUNT) if headers else None
     if isinstance(count, int) and count > 0:

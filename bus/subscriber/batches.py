@@ -34,7 +34,10 @@ class BatchSubscriber(Subscriber):
             self._next = None
             self._in_hand += 1
             try:
-                await self._take(held, max_events)
+                if self._closing:
+                    await self._settler.hand_back(held[0])
+                else:
+                    await self._take(held, max_events)
             except Unavailable as error:
                 log.warning(
                     "batch not settled; it will come back",

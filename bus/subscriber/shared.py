@@ -28,13 +28,18 @@ class SharedSubscriber(Subscriber):
 
     async def _work(self) -> None:
         while True:
+            if not self._flowing.is_set():
+                await self._flowing.wait()
             delivered = await self._queue.get()
             suspect = delivered.frame.suspect
             if self._alone or suspect:
                 await self._pass_gate(suspect)
             self._in_hand += 1
             try:
-                await self._take(delivered)
+                if self._closing:
+                    await self._settler.hand_back(delivered)
+                else:
+                    await self._take(delivered)
             except Unavailable as error:  # the bus itself: nothing can be settled now
                 log.warning("settling failed; the frame will come back", error=str(error))
                 delivered.give_back()
@@ -79,11 +84,10 @@ class SharedSubscriber(Subscriber):
 
     async def _wait_out(self, events: list[Event], frame: Frame, error: Unavailable) -> Outcome:
         """A dependency is away: pause, and try the first of `events` again until it answers; return how that
-        ended. Only the first worker to find out probes, the others hand their events back and wait.
+        ended. Only the first worker to find out probes, the others hand their events back and then wait.
         Unavailable means: handed back."""
         if not self._flowing.is_set():
             await self._settler.hand_back_events(events, frame)
-            await self._flowing.wait()
             return error
         assert self._consumer is not None
         self._flowing.clear()

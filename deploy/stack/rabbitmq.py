@@ -28,6 +28,11 @@ log.file = false
 """
 
 
+# RabbitMQ reads memory and disk from /proc. The mount is seen in here only, and is gone with the last process.
+IN_CHROOT = """\
+exec unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$0" "$@"
+"""
+
 CONFIG_TLS = """\
 listeners.ssl.1 = 127.0.0.1:{port}
 ssl_options.cacertfile = {certificate}
@@ -56,7 +61,7 @@ def prepare(folder: Path, ports: Ports, server: Path, *, chroot: Path | None = N
     def inside(path: Path) -> str:
         return str(path) if chroot is None else f"/{path.relative_to(chroot)}"
 
-    prefix = [] if chroot is None else ["chroot", str(chroot)]
+    prefix = [] if chroot is None else ["sh", "-c", IN_CHROOT, str(chroot)]
     cookie = data / ".erlang.cookie"
     cookie.write_text(secrets.token_hex(20))
     cookie.chmod(0o400)

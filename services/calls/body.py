@@ -37,8 +37,8 @@ _BINARY_TYPE = re.compile(
     r"(image|audio|video|font)/(?!.+\+xml).+|application/(zip|gzip|pdf|wasm|zstd|protobuf|msgpack|grpc.*)"
 )
 _JSON_TYPE = re.compile(r"(application|text)/json|.+\+json|application/csp-report")
-# Charsets of real bodies. Python knows others that are no charsets (unicode_escape) or cost quadratic time
-# (punycode).
+# Charsets of real bodies, none of which decodes to lone surrogates (they cannot travel as JSON). Python knows
+# others that are no charsets (unicode_escape), cost quadratic time (punycode), or do (utf-7).
 _CHARSET = re.compile(
     r"utf-?(8|8-sig|16|16-[bl]e|32|32-[bl]e)|ascii|iso8859-\d+|cp\d+|koi8-[rut]|mac-\w+|gb2312|gbk|gb18030|big5(hkscs)?|"
     r"euc_(jp|kr|jis_2004|jisx0213)|shift_jis(_2004|x0213)?|iso2022_\w+|johab|hz|tis-620|ptcp154"
@@ -175,7 +175,6 @@ def text_of(data: bytes, content_type: str | None, *, complete: bool = True) -> 
     for charset in dict.fromkeys(candidates):
         try:
             text = codecs.getincrementaldecoder(charset)("strict").decode(data, complete)
-            text.encode()  # lone surrogates cannot travel as JSON
         except (UnicodeError, LookupError):
             continue
         if charset == "cp1252" or not declared_text:

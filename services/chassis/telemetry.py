@@ -22,7 +22,8 @@ from bus.middleware import tracing
 Format = Literal["pretty", "json"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-QUIETER = ("asyncio", "aiormq", "aio_pika", "aiohttp.access")  # chatty below warning
+QUIETER = ("asyncio", "aio_pika", "aiohttp.access")  # chatty below warning
+MUTE = ("aiormq",)  # logs as errors what it raises and the bus then reports
 
 
 def configure(form: Format, level: str, stream: TextIO | None = None) -> None:
@@ -51,6 +52,8 @@ def configure(form: Format, level: str, stream: TextIO | None = None) -> None:
     root.setLevel(LEVELS[level])
     for name in QUIETER:
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    for name in MUTE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -65,8 +65,8 @@ def app() -> App:
         help_format="markdown",
         default_parameter=Parameter(negative=()),
     )
-    for name, (purpose, place) in COMMANDS.items():
-        found.command(place, name=name, help=purpose)
+    for order, (name, (purpose, place)) in enumerate(COMMANDS.items()):
+        found.command(place, name=name, help=purpose, sort_key=order)
     return found
 
 

@@ -39,6 +39,7 @@ _EXIT_BY_STATUS = {
     504: exits.DOWN,
 }
 _REMEDIES = {
+    400: "Correct the value; the command's --help describes it.",
     401: "Check TRUNKLINE_TOKEN, or the token in credentials.toml.",
     403: "Use a token that has this scope.",
     404: "List what is there with `trunkline calls` or `trunkline buckets`.",
@@ -161,7 +162,7 @@ def _problem(response: http.client.HTTPResponse, path: str) -> Trouble:
     slug = re.split(r"[/#:]", str(document.get("type") or "api-failed"))[-1]
     return Trouble(
         str(said).rstrip("."),
-        remedy=_REMEDIES.get(response.status, ""),
+        remedy=_REMEDIES.get(response.status) or str(document.get("remedy") or "Look at `trunkline status`."),
         exit_code=_EXIT_BY_STATUS.get(response.status, exits.FAULT),
         slug=slug,
     )

@@ -46,6 +46,8 @@ class Credentials:
 
     def need_bucket(self) -> str:
         if not self.bucket:
+            if not self.gateway_url:
+                self.need_api()  # nothing is known at all: say that
             raise Trouble(
                 "no bucket is named",
                 remedy="Name one with --bucket or TRUNKLINE_BUCKET; `trunkline buckets` lists them.",

@@ -180,8 +180,8 @@ async def _send(call: dict[str, Any], body: bytes, gateway: str | None) -> tuple
     from bus.clock import SystemClock
     from services.chassis.outgoing import Outgoing, Policy, Request
 
-    origin, target, host = _way(call, gateway)
-    headers = _headers_to_send(call["request"]["headers"], host, body, call["request"]["method"])
+    origin, target, host = way(call, gateway)
+    headers = headers_to_send(call["request"]["headers"], host, body, call["request"]["method"])
     request = Request(origin, call["request"]["method"], target, headers, body)
     async with Outgoing(Policy(), SystemClock()) as outgoing, outgoing.send(request) as response:
         got = bytearray()
@@ -192,7 +192,7 @@ async def _send(call: dict[str, Any], body: bytes, gateway: str | None) -> tuple
         return _answer(response.status, pairs, bytes(got)), new_id
 
 
-def _way(call: dict[str, Any], gateway: str | None) -> tuple[Origin, bytes, str]:
+def way(call: dict[str, Any], gateway: str | None) -> tuple[Origin, bytes, str]:
     """Whom to connect to, the request target, and the Host to name."""
     from services.calls import address
     from services.chassis.outgoing import Origin
@@ -208,7 +208,7 @@ def _way(call: dict[str, Any], gateway: str | None) -> tuple[Origin, bytes, str]
     return Origin(parts.scheme, parts.hostname or "", port), path.encode("latin-1", "replace"), parts.netloc
 
 
-def _headers_to_send(
+def headers_to_send(
     headers: list[list[str]], host: str, body: bytes, method: str
 ) -> list[tuple[bytes, bytes]]:
     named = {

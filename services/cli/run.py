@@ -50,7 +50,8 @@ async def _run(services: tuple[str, ...], loaded: object) -> int:
     log.info("starting", services=services, settings=loaded.shown(), file=loaded.file and str(loaded.file))
     async with system(services, loaded) as (_, host):
         for name in services:
-            log.info("service", name=name, state=host.states()[name], **host.announced(name))
+            state = host.states()[name]
+            log.info(f"service {state}", name=name, **host.announced(name))
         await host.until_stopped()
         log.info("draining")
     log.info("ended")

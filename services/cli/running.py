@@ -33,7 +33,7 @@ def prepare(data_dir: Path | None, *, quiet: bool) -> Loaded:
         form = "pretty" if sys.stderr.isatty() else "json"
     telemetry.configure(form, level)
     try:
-        loaded.data_dir.mkdir(parents=True, exist_ok=True)
+        loaded.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # captured calls hold secrets
     except OSError as error:
         raise Trouble(
             f"the data folder {loaded.data_dir} cannot be made: {error.strerror}",

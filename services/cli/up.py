@@ -122,6 +122,7 @@ async def _ask(bus: Bus, wanted: Credentials) -> None:
     except Refused:
         command_id = derived("up", "bucket", wanted.bucket)
         await bus.ask(PutBucket(command_id, "first bucket", key=wanted.bucket, team=TEAM))
+        await bus.ask(GetBucket(wanted.bucket))  # a repeat is answered as the first time, deleted or not
     scopes = tuple(get_args(Scope))
     digest = hashlib.sha256(wanted.token.encode()).hexdigest()
     command_id = derived("up", "token", digest, *scopes)

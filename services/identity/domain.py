@@ -47,12 +47,14 @@ _TEAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class No(Exception):
-    """The command is understood and not carried out. slug: as in the contract; detail: for people."""
+    """The command is understood and not carried out. slug: as in the contract; detail: for people. final: so
+    it is whatever this command did before."""
 
-    def __init__(self, slug: str, detail: str) -> None:
+    def __init__(self, slug: str, detail: str, *, final: bool = False) -> None:
         super().__init__(detail)
         self.slug = slug
         self.detail = detail
+        self.final = final
 
 
 class TokenState(msgspec.Struct, frozen=True):
@@ -136,11 +138,11 @@ def decide_create_token(
             command.expires_at,
         )
         if (token.name, token.team, token.sha256, token.scopes, token.buckets, token.expires_at) != wanted:
-            raise No("token-invalid", "this command id made another token before; use a new command id")
+            detail = "this command id made another token before; use a new command id"
+            raise No("token-invalid", detail, final=True)
         if token.revoked:
-            raise No(
-                "token-invalid", f"token {token.id} was made by this command before and is revoked by now"
-            )
+            detail = f"token {token.id} was made by this command before and is revoked by now"
+            raise No("token-invalid", detail, final=True)
         return ()
     _check_name("token-invalid", command.name)
     _check_team("token-invalid", command.team)

@@ -146,7 +146,7 @@ class Handlers:
                     looked_again = True
                     await self._known.refresh(self._config.append_timeout_s)
                     continue
-                done = await self._done_before(command_id, stream) if folded.version else None
+                done = None if no.final or not folded.version else await self._done_before(command_id, stream)
                 if done is None:
                     raise Refused(no.slug, no.detail) from None
                 return done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from bus.router import Router
 from schemas import request_vault as contract
@@ -17,6 +17,7 @@ from services.request_vault.worker import Worker
 
 BODY_CHUNKS_AT_ONCE = 32
 COMMIT_DEADLINE_S = 60.0
+DRAIN_S = 2.0
 
 
 @asynccontextmanager
@@ -32,6 +33,10 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
             try:
                 async with ground.bus.serve(*routers(handlers, config)):
                     yield
+                # What is not published by then is published after the next start.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_S):
+                        await worker.published()
             finally:
                 working.cancel()
 

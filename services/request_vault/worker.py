@@ -39,12 +39,18 @@ class Worker:
         self._clock = clock
         self._tell_interval_s = tell_interval_s
         self._decided = asyncio.Event()
+        self._all_published = asyncio.Event()
         self._news: dict[str, tuple[int, Position]] = {}
         self._has_news = asyncio.Event()
 
     def wake(self) -> None:
         """Decisions were appended."""
+        self._all_published.clear()
         self._decided.set()
+
+    async def published(self) -> None:
+        """Return when every decision is on the bus."""
+        await self._all_published.wait()
 
     def tell(self, calls: Mapping[str, tuple[int, Position]]) -> None:
         """Calls became readable: by bucket, how many and the newest position. Adds up while an earlier
@@ -83,6 +89,8 @@ class Worker:
                 await self._clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
             else:
+                if not self._decided.is_set():
+                    self._all_published.set()
                 await self._decided.wait()
 
     async def _publish_page(self) -> bool:

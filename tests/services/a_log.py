@@ -1,4 +1,5 @@
-"""A log in memory that answers the vault's asks of decisions over a real bus, for tests of those who decide and follow."""
+"""A log in memory that answers the vault's asks of decisions over a real bus, for tests of those who decide
+and follow."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import msgspec
 
 from bus import codec
 from bus.connect import Bus
-from bus.errors import Refused
+from bus.errors import Refused, Unavailable
 from bus.event import Event, Stamp
 from bus.message import Fact
 from bus.router import Delivery, Router
@@ -25,13 +26,13 @@ from schemas.request_vault import (
 
 
 class ALog:
-    """Keeps the vault's contract for decisions. Publishes what it records only when it is told to, so that a test decides what
-    is lost on the way."""
+    """Keeps the vault's contract for decisions. Publishes what it records only when it is told to, so that a
+    test decides what is lost on the way."""
 
     def __init__(self, bus: Bus) -> None:
         self.records: list[Recorded] = []
         self.reads = 0
-        self.appends = 0
+        self.answers_to_lose = 0  # of appends: recorded, and not answered
         self._bus = bus.as_source("request_vault")
         self._told = 0
 
@@ -69,7 +70,6 @@ class ALog:
         return sum(recorded.stream == stream for recorded in self.records)
 
     async def answer_append(self, ask: Append, delivery: Delivery) -> Appended:
-        self.appends += 1
         events = [codec.decode_batch(codec.join_batch([encoded]))[0] for encoded in ask.events]
         known = {_event(recorded).identity: recorded for recorded in self.records}
         repeated = [known[event.identity] for event in events if event.identity in known]
@@ -85,6 +85,9 @@ class ALog:
         if ask.expected_version not in (ANY_VERSION, version):
             raise Refused("version-conflict", f"{ask.stream} has version {version}")
         positions = tuple(self._record(ask.stream, event).position for event in events)
+        if self.answers_to_lose:
+            self.answers_to_lose -= 1
+            raise Unavailable("the answer got lost")
         return Appended(ask.stream, self.version(ask.stream), positions)
 
     async def answer_read_category(self, ask: ReadCategory, delivery: Delivery) -> LogPage:

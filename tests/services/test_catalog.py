@@ -33,7 +33,7 @@ def test_a_room_loads(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist() -> None:
-    with pytest.raises(catalog.ServiceUnknown, match="'courrier'.*traffic_gateway, request_vault"):
+    with pytest.raises(catalog.ServiceUnknown, match=r"'courrier'.*traffic_gateway, request_vault"):
         catalog.load("courrier")
 
 

@@ -93,7 +93,7 @@ class Binding:
                 msgspec.msgpack.encode(values.get(field.name))
             except (OverflowError, UnicodeError, TypeError, ValueError, RecursionError) as error:
                 at: Where = "path" if name in self.path else where
-                raise Invalid(at, name, f"its value is out of range: {error}") from error
+                raise Invalid(at, name, "its value is out of range") from error
 
     def _from_query(self, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Lists are given as `a,b` or by repeating the parameter; anything else is given once."""

@@ -70,7 +70,7 @@ def described(service: str, binding: Binding) -> Described:
         path=operation.path,
         tag=service,
         summary=operation.summary,
-        description=_about(operation),
+        description=_told(operation)[0],
         scope=operation.scope,
         binding=binding,
         answers=(("application/json", operation.ask.reply_type()),),
@@ -81,6 +81,8 @@ def document(routes: Sequence[Described], *, version: str, prefix: str) -> dict[
     """The whole document. prefix: what stands before every path."""
     types = _types(routes)
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    for info, schema in zip(msgspec.inspect.multi_type_info(types), schemas, strict=True):
+        _name_times(info, schema, components, set())
     known = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -104,6 +106,28 @@ def document(routes: Sequence[Described], *, version: str, prefix: str) -> dict[
             },
         },
     }
+
+
+def _name_times(
+    info: msgspec.inspect.Type, schema: dict[str, Any], components: dict[str, Any], seen: set[type]
+) -> None:
+    """Write `format: date-time` wherever a time stands: msgspec leaves it out where its type allows times
+    without a zone, which the API does not."""
+    match info:
+        case msgspec.inspect.DateTimeType():
+            for kind in (schema, *schema.get("anyOf", ())):
+                if kind.get("type") == "string":
+                    kind["format"] = "date-time"
+        case msgspec.inspect.UnionType(types=kinds):
+            for kind in kinds:
+                _name_times(kind, schema, components, seen)
+        case msgspec.inspect.VarTupleType(item_type=item) | msgspec.inspect.ListType(item_type=item):
+            _name_times(item, schema.get("items", {}), components, seen)
+        case msgspec.inspect.StructType(cls=struct, fields=fields) if struct not in seen:
+            seen.add(struct)
+            properties = components.get(struct.__name__, {}).get("properties", {})
+            for field in fields:
+                _name_times(field.type, properties.get(field.encode_name, {}), components, seen)
 
 
 def _types(routes: Iterable[Described]) -> list[Any]:
@@ -156,20 +180,39 @@ def _route(route: Described, known: dict[Any, Any]) -> dict[str, Any]:
     return answer
 
 
-def _about(operation: Operation) -> str:
-    """The ask's own docstring; an inherited one says nothing of it."""
-    return inspect.getdoc(operation.ask) or "" if operation.ask.__dict__.get("__doc__") else ""
+def _told(operation: Operation) -> tuple[str, dict[str, str]]:
+    """What the ask's own docstring tells of the operation, and of each field: `limit: 1 to 500.` or
+    `method, host: exact.` An inherited docstring says nothing of it."""
+    said: dict[str, str] = {}
+    about: list[str] = []
+    if not operation.ask.__dict__.get("__doc__"):
+        return "", said
+    fields = set(operation.ask.__struct_fields__)
+    for paragraph in (inspect.getdoc(operation.ask) or "").split("\n\n"):
+        before, *found = re.split(
+            r"(?:^|(?<=\. ))((?:\w+(?: \([^)]*\))?, )*\w+(?: \([^)]*\))?): ", " ".join(paragraph.split())
+        )
+        prose = [before]
+        for names, meaning in zip(found[::2], found[1::2], strict=True):
+            each = [name.partition(" ")[0] for name in names.split(", ")]
+            if fields.issuperset(each):
+                said |= dict.fromkeys(each, meaning.strip())
+            else:
+                prose.append(f"{names}: {meaning}")
+        about.append("".join(prose).strip())
+    return "\n\n".join(text for text in about if text), said
 
 
 def _parameters(binding: Binding, known: dict[Any, Any]) -> list[dict[str, Any]]:
-    said = _said(_about(binding.operation))
-    answer = [
-        {"name": name, "in": "path", "required": True, "schema": known[_key(field.type)]}
-        for name, field in binding.path.items()
-    ]
+    said = _told(binding.operation)[1]
+    answer: list[dict[str, Any]] = []
+    for name, field in binding.path.items():
+        answer.append({"name": name, "in": "path", "required": True, "schema": known[_key(field.type)]})
+        if name in said:
+            answer[-1]["description"] = said[name]
     for name, field in binding.inputs.items() if binding.from_query else ():
         parameter: dict[str, Any] = {"name": name, "in": "query", "required": field.required}
-        parameter["schema"] = _with_default(known[_key(field.type)], field)
+        parameter["schema"] = _with_default(_without_null(known[_key(field.type)]), field)
         if name in said:
             parameter["description"] = said[name]
         if is_list(field.type):
@@ -180,8 +223,11 @@ def _parameters(binding: Binding, known: dict[Any, Any]) -> list[dict[str, Any]]
 
 def _body(binding: Binding, known: dict[Any, Any]) -> dict[str, Any]:
     required = [name for name, field in binding.inputs.items() if field.required]
+    said = _told(binding.operation)[1]
     properties = {
-        name: _with_default(known[_key(field.type)], field) for name, field in binding.inputs.items()
+        name: _with_default(known[_key(field.type)], field)
+        | ({"description": said[name]} if name in said else {})
+        for name, field in binding.inputs.items()
     }
     schema = {
         "type": "object",
@@ -192,18 +238,15 @@ def _body(binding: Binding, known: dict[Any, Any]) -> dict[str, Any]:
     return {"required": bool(required), "content": {"application/json": {"schema": schema}}}
 
 
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """In a query, nothing stands for null: a parameter is left out."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if not kinds:
+        return schema
+    return kinds[0] if len(kinds) == 1 else {**schema, "anyOf": kinds}
+
+
 def _with_default(schema: dict[str, Any], field: msgspec.structs.FieldInfo) -> dict[str, Any]:
     if field.default is msgspec.NODEFAULT or field.default is None:
         return schema
     return {**schema, "default": msgspec.to_builtins(field.default)}
-
-
-def _said(docstring: str) -> dict[str, str]:
-    """What a docstring tells of each field: `limit: 1 to 500.` or `method, host: exact.`"""
-    text = " ".join(docstring.split())
-    found = re.split(r"(?:^|(?<=\. ))((?:\w+(?: \([^)]*\))?, )*\w+(?: \([^)]*\))?): ", text)
-    answer: dict[str, str] = {}
-    for names, meaning in zip(found[1::2], found[2::2], strict=False):
-        for name in names.split(", "):
-            answer[name.partition(" ")[0]] = meaning.strip()
-    return answer

@@ -42,7 +42,7 @@ def make_edge(
     operation does not fit its ask, or two have the same route."""
     app = make_app("api", clock=clock, ids=ids, max_body_bytes=config.max_body_bytes)
     app.on_shutdown.append(wakes.on_shutdown)
-    gate = Gate(access)
+    gate = Gate(access, clock)
     asker = Asker(bus, config.ask_timeout_s)
     calls = Calls(gate, asker, read_limit_bytes=config.read_limit_bytes, version=version)
     following = live.Live(gate, asker, wakes, clock, heartbeat_s=config.heartbeat_s)

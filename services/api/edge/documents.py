@@ -3,6 +3,7 @@ secret."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -21,12 +22,17 @@ code, pre { font: 14px/1.45 ui-monospace, monospace }
 pre { background: #f6f8fa; padding: .8rem; overflow: auto; border-radius: 6px }
 table { border-collapse: collapse; width: 100% }
 td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #eaeef2 }
+td:nth-child(-n+3) { white-space: nowrap }
+td:nth-child(4) { width: 100% }
 .q { color: #57606a }
 .m { display: inline-block; min-width: 4rem; padding: 0 .4rem; margin-right: .5rem; border-radius: 4px;
      text-align: center; color: #fff; background: #1f6feb }
 .DELETE { background: #cf222e }
 .PUT, .PATCH { background: #9a6700 }
 .POST { background: #1a7f37 }
+@media (max-width: 40rem) {
+  td:nth-child(-n+3) { white-space: normal }
+}
 @media (prefers-color-scheme: dark) {
   body { background: #0d1117; color: #e6edf3 }
   pre { background: #161b22 }
@@ -103,25 +109,49 @@ def _route(path: str, method: str, route: Mapping[str, Any]) -> list[str]:
     parts = [
         f"<h3 id='{escape(route['operationId'])}'><code>{shown}</code></h3>",
         f"<p>{escape(route['summary'])}.",
-        *(f"<p class=q>{escape(text)}" for text in route["description"].split("\n\n") if text),
+        *(f"<p class=q>{_prose(text)}" for text in route["description"].split("\n\n") if text),
     ]
     rows = [
-        (parameter["name"], parameter["in"], parameter["schema"], parameter.get("description", ""))
+        (
+            parameter["name"],
+            parameter["in"],
+            parameter["required"],
+            parameter["schema"],
+            parameter.get("description", ""),
+        )
         for parameter in route["parameters"]
     ]
     body = route.get("requestBody")
     if body is not None:
-        properties = body["content"]["application/json"]["schema"]["properties"]
-        rows += [(name, "body", schema, schema.get("description", "")) for name, schema in properties.items()]
+        form = body["content"]["application/json"]["schema"]
+        rows += [
+            (name, "body", name in form["required"], schema, schema.get("description", ""))
+            for name, schema in form["properties"].items()
+        ]
     if rows:
         parts.append("<table>")
-        for name, where, schema, said in rows:
-            cells = (f"<code>{escape(name)}</code>", where, _kind(schema), escape(said))
+        for name, where, required, schema, said in rows:
+            cells = (f"<code>{escape(name)}</code>", where, _kind(schema), _about(required, schema, said))
             parts.append("<tr>" + "".join(f"<td>{cell}" for cell in cells))
         parts.append("</table>")
     for media, content in route["responses"]["200"]["content"].items():
         parts.append(f"<p>Answers <code>{escape(media)}</code>: {_kind(content['schema'])}")
     return parts
+
+
+def _prose(text: str) -> str:
+    """Plain text with `code` in it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _about(required: bool, schema: Mapping[str, Any], said: str) -> str:
+    """What is said of a parameter, and whether it may be left out."""
+    if required:
+        said = f"{said} Required."
+    elif "default" in schema:
+        said = f"{said} `{schema['default']}` unless given."
+    said = said.strip()
+    return _prose(said[:1].upper() + said[1:])
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

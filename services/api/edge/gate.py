@@ -6,11 +6,13 @@ the answer is 404 with the same words as for what was never there.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
+from bus.clock import Clock
 from bus.errors import Unavailable
 from schemas.identity import Bucket
 from schemas.operation import Scope
@@ -24,6 +26,8 @@ from services.api.edge.problems import (
 from services.calls.address import is_key
 
 MAX_TOKEN_CHARS = 512
+KNOWN_WITHIN_S = 1.0
+LOOK_EVERY_S = 0.005
 _CHALLENGE = 'Bearer realm="trunkline"'
 
 
@@ -56,8 +60,9 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, clock: Clock) -> None:
         self._access = access
+        self._clock = clock
 
     async def caller(self, request: web.Request, scope: Scope) -> Caller:
         """Whoever sent this, if the token allows `scope`. Raises Problem."""
@@ -76,9 +81,9 @@ class Gate:
             raise SCOPE_MISSING.of(f"The token lacks the scope {scope}.", headers=challenge, scope=scope)
         return Caller(granted.token_id, granted.team, granted.scopes, granted.buckets)
 
-    async def check_bucket(self, caller: Caller, key: str, *, may_be_new: bool = False) -> None:
-        """Raises Problem unless the caller may touch this bucket. may_be_new: a client names it to create it,
-        which a token limited to certain buckets cannot."""
+    async def check_bucket(self, caller: Caller, key: str, *, may_be_new: bool = False) -> bool:
+        """Whether this bucket exists. Raises Problem unless the caller may touch it. may_be_new: a client
+        names it to create it, which a token limited to certain buckets cannot."""
         if is_key(key) and (not caller.buckets or key in caller.buckets):
             try:
                 bucket = await self._access.bucket(key)
@@ -87,10 +92,18 @@ class Gate:
                     "identity", f"buckets are not known now: {error}", retry_after_s=2
                 ) from error
             if bucket is not None and bucket.team == caller.team:
-                return
+                return True
             if bucket is None and may_be_new and not caller.buckets:
-                return
+                return False
         raise BUCKET_UNKNOWN.of(f"There is no bucket {key[:80]!r}.")
+
+    async def await_bucket(self, key: str) -> None:
+        """Return when a bucket that was made just now is known here, so that who made it can use it at once;
+        or after KNOWN_WITHIN_S, since it was made all the same."""
+        until_s = self._clock.monotonic() + KNOWN_WITHIN_S
+        with suppress(Unavailable):
+            while await self._access.bucket(key) is None and self._clock.monotonic() < until_s:
+                await self._clock.sleep(LOOK_EVERY_S)
 
 
 def _secret(request: web.Request) -> str:

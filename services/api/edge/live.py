@@ -18,7 +18,7 @@ from aiohttp import web
 from bus.clock import Clock
 from bus.router import Delivery
 from schemas.operation import Operation
-from schemas.request_vault import CallsRecorded, Position, SearchCalls
+from schemas.request_vault import CallPage, CallsRecorded, Position, SearchCalls
 from services.api.domain.binding import Binding, Invalid
 from services.api.edge.asking import Asker
 from services.api.edge.calls import VAULT
@@ -53,6 +53,11 @@ class Wakes:
 
     def __init__(self) -> None:
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+
+    @property
+    def watched(self) -> int:
+        """How many buckets somebody follows here."""
+        return len(self._watches)
 
     @contextmanager
     def watch(self, bucket: str) -> Iterator[Watch]:
@@ -97,6 +102,7 @@ class Live:
         assert isinstance(asked, SearchCalls)
         with self._wakes.watch(asked.bucket) as watch:
             position = _resumed(request) or asked.after or await self._newest(asked.bucket)
+            page = await self._behind(asked, position)  # a refused position is a problem, no broken stream
             answer = web.StreamResponse(
                 headers={
                     "Content-Type": "text/event-stream",
@@ -105,9 +111,9 @@ class Live:
                 }
             )
             await answer.prepare(request)
-            await answer.write(f"retry: {RETRY_MS}\n: live\nid: {_id(position)}\n\n".encode())
             if request.method == "GET":
-                await self._send(request, answer, asked, position, watch)
+                await answer.write(f"retry: {RETRY_MS}\n: live\nid: {_id(position)}\n\n".encode())
+                await self._send(request, answer, asked, position, page, watch)
         return answer
 
     async def _send(
@@ -116,36 +122,41 @@ class Live:
         answer: web.StreamResponse,
         asked: SearchCalls,
         position: Position,
+        page: CallPage,
         watch: Watch,
     ) -> None:
         closing = request.app[CLOSING]
+        heard: Position | None = None
         while not closing.is_set():
+            for call in page.calls:
+                data = msgspec.json.encode(call).decode()
+                await answer.write(f"id: {_id(call.position)}\nevent: call\ndata: {data}\n\n".encode())
+                position = call.position
+            if len(page.calls) < PAGE:
+                if heard is not None and heard > position:
+                    # What was told of before this search and is not in it, the filters leave out.
+                    position = heard
+                try:
+                    async with asyncio.timeout(self._heartbeat_s):
+                        await watch.woken.wait()
+                except TimeoutError:
+                    await answer.write(f": still here\nid: {_id(position)}\n\n".encode())
             watch.woken.clear()
             heard = watch.heard
             try:
                 await self._check(request, asked.bucket)
-                search = msgspec.structs.replace(asked, after=position, limit=PAGE)
-                page = await self._asker.ask(VAULT, search)
+                page = await self._behind(asked, position)
             except Problem as problem:
                 if problem.status != 503:
                     return  # the token was revoked, or the bucket has gone: whoever connects again is told
                 await answer.write(f": {problem.extra['service']} does not answer\n\n".encode())
                 await self._clock.sleep(AWAY_S)
-                continue
-            for call in page.calls:
-                data = msgspec.json.encode(call).decode()
-                await answer.write(f"id: {_id(call.position)}\nevent: call\ndata: {data}\n\n".encode())
-                position = call.position
-            if len(page.calls) == PAGE:
-                continue
-            if heard is not None and heard > position:
-                # What was told of before this search and is not in it, the filters leave out.
-                position = heard
-            try:
-                async with asyncio.timeout(self._heartbeat_s):
-                    await watch.woken.wait()
-            except TimeoutError:
-                await answer.write(f": still here\nid: {_id(position)}\n\n".encode())
+                page, heard = CallPage((), None), None
+                watch.woken.set()
+
+    async def _behind(self, asked: SearchCalls, position: Position) -> CallPage:
+        """The next calls behind a position."""
+        return await self._asker.ask(VAULT, msgspec.structs.replace(asked, after=position, limit=PAGE))
 
     async def _check(self, request: web.Request, bucket: str) -> None:
         caller = await self._gate.caller(request, OPERATION.scope)

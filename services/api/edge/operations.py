@@ -48,10 +48,16 @@ class OperationHandler:
             )
         except Invalid as error:
             raise from_invalid(error) from error
+        made = None
         if operation.bucket is not None:
             names_it = operation.method == "PUT" and operation.bucket in self.binding.path
-            await self._gate.check_bucket(caller, getattr(ask, operation.bucket), may_be_new=names_it)
-        return as_json(await self._asker.ask(self.served.service, ask))
+            key = getattr(ask, operation.bucket)
+            if not await self._gate.check_bucket(caller, key, may_be_new=names_it):
+                made = key
+        reply = await self._asker.ask(self.served.service, ask)
+        if made is not None:
+            await self._gate.await_bucket(made)
+        return as_json(reply)
 
     def _filled(self, caller: Caller, request: web.Request) -> dict[str, Any]:
         if not self.binding.filled:

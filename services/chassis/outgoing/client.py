@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from aiohttp import ClientPayloadError, SocketTimeoutError
+from aiohttp import ClientConnectionError, ClientPayloadError, SocketTimeoutError
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
@@ -379,6 +379,6 @@ def _translated(wire: Wire, error: Exception) -> OutgoingError:
         return UpstreamMalformed(f"{wire.origin} answered with something that is no HTTP/1.x: {reason}")
     if isinstance(error, ClientPayloadError):
         return UpstreamDisconnected(f"{wire.origin} closed before the whole response had come")
-    if isinstance(error, ConnectionError | OSError):
+    if isinstance(error, OSError | ClientConnectionError):
         return UpstreamDisconnected(f"{wire.origin} closed the connection without a whole response")
     raise error

@@ -61,12 +61,15 @@ class Wire(ResponseHandler):
         self.used = 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        payload = self._payload
         # A body that ends with the connection is whole only if the connection ended well: the parser cannot
         # know, and would take a reset for the end.
-        payload = self._payload
         if exc is not None and payload is not None and not payload.is_eof():
             payload.set_exception(ClientPayloadError(f"connection lost: {exc}"))
         super().connection_lost(exc)
+        # The parser forgets a body in which it met something malformed; its reader would wait for ever.
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(ClientPayloadError("connection lost"))
 
     def write(self, data: bytes) -> None:
         """Raises ConnectionResetError when the connection is gone."""

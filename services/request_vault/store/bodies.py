@@ -105,7 +105,7 @@ class Bodies:
         return True
 
     def _read(self, bucket: str, sha256: str, offset: int) -> BodyPart | None:
-        if not self._is_name(bucket, sha256):
+        if not _is_name(bucket, sha256):
             return None
         try:
             with self._path(bucket, sha256).open("rb") as file:
@@ -121,7 +121,7 @@ class Bodies:
         return {
             sha256
             for sha256 in hashes
-            if not self._is_name(bucket, sha256) or not self._path(bucket, sha256).exists()
+            if not _is_name(bucket, sha256) or not self._path(bucket, sha256).exists()
         }
 
     def _count(self) -> tuple[int, int]:
@@ -131,15 +131,15 @@ class Bodies:
     def _path(self, bucket: str, sha256: str) -> Path:
         return self._folder / bucket / sha256[:2] / sha256
 
-    @staticmethod
-    def _is_name(bucket: str, sha256: str) -> bool:
-        return bool(_BUCKET.fullmatch(bucket) and _SHA256.fullmatch(sha256))
+
+def _is_name(bucket: str, sha256: str) -> bool:
+    return bool(_BUCKET.fullmatch(bucket) and _SHA256.fullmatch(sha256))
 
 
 def _check(chunk: BodyChunk) -> None:
     """Raises Reject unless the chunk can be a piece of the body that it names."""
     name = f"body chunk {chunk.index} of {chunk.count} of {chunk.sha256[:80]!r}"
-    if not Bodies._is_name(chunk.bucket, chunk.sha256):
+    if not _is_name(chunk.bucket, chunk.sha256):
         raise Reject(f"{name}: bucket {chunk.bucket[:80]!r} or hash is none")
     if not 0 <= chunk.index < chunk.count:
         raise Reject(f"{name}: there is no such chunk")

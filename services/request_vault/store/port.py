@@ -1,5 +1,5 @@
 """The port that every engine of the vault implements, and what it promises. Proved for each by
-`tests/conformance/test_vault_store.py`.
+`tests/conformance/vault`.
 
 1. When `record` or `append` returns, what was taken is durable, indexed and readable: it survives the
    death of every process and power loss. If they raise, nothing was taken (`append`: all or none;

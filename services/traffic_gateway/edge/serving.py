@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 from services.traffic_gateway.config import Config
 from services.traffic_gateway.edge.problems import INTERNAL_ERROR, REQUEST_INVALID
@@ -27,6 +28,15 @@ _log = structlog.get_logger("traffic_gateway")
 
 class Connection(web.RequestHandler):
     """A client's connection."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # aiohttp queues the error of a malformed body behind the request it belongs to, whose handler would
+        # wait for the rest of that body for ever.
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            request = self._current_request
+            if request is not None and not request.content.is_eof():
+                request.content.set_exception(web.RequestPayloadError("it is malformed"))
 
     def handle_error(
         self,

@@ -21,8 +21,8 @@ def frame(body: str | bytes, *topics: str, suspect: bool = False) -> Frame:
 
 
 class Catcher:
-    """`deliver` of a consumer. With `settles` every frame is done as soon as it comes, with `settles_suspects` every
-    suspect, so that the next one comes."""
+    """`deliver` of a consumer. With `settles` every frame is done as soon as it comes, with
+    `settles_suspects` every suspect, so that the next one comes."""
 
     def __init__(self, *, settles: bool = False, settles_suspects: bool = False) -> None:
         self.caught: list[Delivered] = []
@@ -68,7 +68,8 @@ def leave_as_after_a_crash(journal: Path, copy: Path) -> Path:
 async def reopened(
     journal: Path, clock: ManualClock, *subscriptions: Subscription
 ) -> dict[str, list[tuple[str, int]]]:
-    """(body, returned) of what each subscription still gets from a journal. Suspects are settled, the rest given back."""
+    """(body, returned) of what each subscription still gets from a journal. Suspects are settled, the rest
+    given back."""
     async with open_embedded(journal, clock=clock) as transport:
         found: dict[str, list[tuple[str, int]]] = {}
         for subscription in subscriptions:

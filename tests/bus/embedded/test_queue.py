@@ -161,6 +161,25 @@ async def test_giving_back_from_within_deliver_does_not_hold_up_the_loop(
     assert times == 101
 
 
+async def test_what_an_ordered_consumer_gives_back_at_once_holds_up_what_is_behind_it(
+    transport: EmbeddedTransport,
+) -> None:
+    caught = Catcher()
+
+    def deliver(delivered: Delivered) -> None:
+        caught(delivered)
+        if delivered.returned < 2:
+            delivered.give_back()
+
+    consumer = await transport.consume(STOCK, deliver)
+    await consumer.pause()
+    for body in "ab":
+        await transport.publish(frame(body))
+    await consumer.resume()
+    await caught.until(6)
+    assert caught.bodies == ["a", "a", "a", "b", "b", "b"]
+
+
 async def test_what_a_closed_consumer_held_goes_to_the_others_in_order(transport: EmbeddedTransport) -> None:
     gone, caught = Catcher(), Catcher()
     consumer = await transport.consume(STOCK, gone, window_frames=3)

@@ -33,18 +33,19 @@ def frame(body: str, *topics: str) -> Frame:
 
 
 class Inbox:
-    """A consumer's `deliver` that keeps everything; `settle` sees to each delivery at once."""
+    """A consumer's `deliver` that keeps everything; `settle` sees to each delivery at once. `timeout_s`
+    bounds what went wrong, it is nothing to wait for."""
 
     def __init__(self, settle: Callable[[Delivered], None] | None = None) -> None:
         self.arrived: list[Delivered] = []
-        self._settle = settle
+        self.settle = settle
         self._change = asyncio.Event()
         self._seen = 0
 
     def __call__(self, delivered: Delivered) -> None:
         self.arrived.append(delivered)
-        if self._settle is not None:
-            self._settle(delivered)
+        if self.settle is not None:
+            self.settle(delivered)
         self._change.set()
 
     @property

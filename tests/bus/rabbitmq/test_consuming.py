@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from bus.clock import SystemClock
+from bus.errors import NotRouted
 from bus.message import Subscription
 from bus.rabbitmq import RabbitTransport
 from bus.transport import Delivered, Frame
@@ -51,18 +52,19 @@ async def test_what_is_unsettled_at_the_end_goes_back_and_what_is_settled_does_n
 
 async def test_instances_divide_the_work(amqp_url: str) -> None:
     async with opened(amqp_url) as one, opened(amqp_url) as two:
-        inboxes = Inbox(done), Inbox(done)
+        all_of_them = Inbox(done)
+        inboxes = Inbox(all_of_them), Inbox(all_of_them)
         await one.consume(BILLING, inboxes[0], window_frames=10)
         await two.consume(BILLING, inboxes[1], window_frames=10)
         bodies = await publish_many(one, 200)
-        for inbox in inboxes:
-            await inbox.until(lambda: sum(len(inbox.arrived) for inbox in inboxes) == 200)
+        await all_of_them.until(lambda: len(all_of_them.arrived) == 200)
         assert sorted(inboxes[0].bodies + inboxes[1].bodies) == bodies
         assert all(inbox.arrived for inbox in inboxes)
 
 
 async def test_what_is_in_hand_never_passes_the_window(amqp_url: str) -> None:
-    """Small frames open the window up to its limit, one consumer of the broker after the other; large ones close it."""
+    """Small frames open the window up to its limit, one consumer of the broker after the other; large ones
+    close it."""
     in_hand, most = 0, 0
     waiting: list[Delivered] = []
 
@@ -184,7 +186,7 @@ async def test_an_ordered_consumer_that_pauses_keeps_its_place_and_the_order(amq
         for delivered in first.arrived[10:]:
             delivered.done()
         first.arrived[1].done()
-        first._settle = done
+        first.settle = done
         await first.until(lambda: len(first.arrived) == 38)
         assert second.arrived == []
     assert first.bodies[10:] == bodies[2:]
@@ -238,8 +240,6 @@ async def test_a_consumer_whose_queue_is_deleted_begins_again(amqp_url: str, bro
 
 
 async def _taken(transport: RabbitTransport, sent: Frame) -> bool:
-    from bus.errors import NotRouted
-
     try:
         await transport.publish(sent)
     except NotRouted:

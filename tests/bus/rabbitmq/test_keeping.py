@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 from bus.transport import Frame
 from tests.bus.rabbitmq.inbox import BILLING, Inbox, done, frame, opened
 
@@ -21,6 +23,7 @@ async def test_a_reader_may_stop_in_the_middle(amqp_url: str) -> None:
         for number in range(10):
             await transport.publish(frame(f"{number}", "bus.event.parked._"))
         reading = transport.kept()
+        assert isinstance(reading, AsyncGenerator)
         assert (await anext(reading)).body == b"0"
         await reading.aclose()
         assert len([kept async for kept in transport.kept()]) == 10

@@ -11,7 +11,7 @@ from tests.bus.rabbitmq.inbox import BILLING, CLOCK, Inbox, done, frame, opened
 
 
 async def _error(url: str) -> Exception:
-    with pytest.raises(Exception) as caught:  # noqa: PT012, B017 - which class it is, is what the tests are about
+    with pytest.raises(Exception) as caught:
         async with opened(url):
             pass
     return caught.value

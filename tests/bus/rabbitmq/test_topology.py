@@ -81,8 +81,9 @@ def test_patterns_are_bound_to_the_subscriptions_exchange_under_the_namespace() 
         ("t1.in", "t1.retry.back", "*.t1.in"),
         ("t1.in.suspects", "t1.retry.back", "*.t1.in.suspects"),
     ]
-    everything = [*Topology("t1.").base().queues, *Topology("t1.").base().exchanges]
-    assert all(thing.name.startswith("t1.") for thing in everything)
+    base = Topology("t1.").base()
+    names = [queue.name for queue in base.queues] + [exchange.name for exchange in base.exchanges]
+    assert all(name.startswith("t1.") for name in names)
 
 
 @pytest.mark.parametrize(

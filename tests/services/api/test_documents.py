@@ -82,10 +82,17 @@ async def test_parameters_are_the_asks_fields(api: Standing) -> None:
     }
     assert parameters["bucket"]["in"] == "path"
     assert parameters["limit"]["schema"] == {"type": "integer", "default": 50}
+    assert parameters["since"]["schema"] == {"type": "string", "format": "date-time"}
     assert "a prefix" in parameters["path"]["description"]
     assert "case-insensitive" in parameters["host"]["description"]
     assert route["x-scope"] == "calls:read"
     assert {"200", "400", "401", "403", "404", "503"} <= set(route["responses"])
+
+
+async def test_times_are_told_to_be_times(api: Standing) -> None:
+    schemas = (await document_of(api))["components"]["schemas"]
+    for name, field in (("CallSummary", "started_at"), ("Bucket", "created_at"), ("CallView", "recorded_at")):
+        assert schemas[name]["properties"][field]["format"] == "date-time"
 
 
 async def test_what_the_edge_fills_in_is_not_offered(api: Standing) -> None:

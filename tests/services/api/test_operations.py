@@ -15,7 +15,7 @@ from bus import Ask, Delivery, Refused, Router
 from schemas.identity import PutBucket
 from schemas.operation import Operation
 from services.api.config import Config
-from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, standing
+from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, caller, standing
 from tests.services.calls.made import AT, call_of
 
 CALLS = f"/v1/buckets/{OURS}/calls"
@@ -218,6 +218,21 @@ async def test_a_client_names_a_new_bucket_by_putting_it(api: Standing) -> None:
     (asked,) = api.identity.asked
     assert isinstance(asked, PutBucket)
     assert (asked.key, asked.team, asked.capture) == ("newbucket001", "us", "strict")
+
+
+async def test_who_makes_a_bucket_can_use_it_at_once(api: Standing) -> None:
+    api.doors.unseen["newbucket001"] = 4
+    async with api.client.put("/v1/buckets/newbucket001", json={"name": "New"}) as answer:
+        assert answer.status == 200
+    async with api.client.get("/v1/buckets/newbucket001/calls") as answer:
+        assert answer.status == 200
+
+
+async def test_a_limited_token_does_not_bring_back_a_bucket_that_is_gone(api: Standing) -> None:
+    api.doors.grants["tl_gone"] = caller("gone", buckets=("gone00000001",))
+    headers = {"Authorization": "Bearer tl_gone"}
+    async with api.client.put("/v1/buckets/gone00000001", json={"name": "x"}, headers=headers) as answer:
+        await problem(answer, 404, "bucket-unknown")
 
 
 async def test_a_limited_token_makes_no_buckets_and_nobody_takes_a_foreign_one(api: Standing) -> None:

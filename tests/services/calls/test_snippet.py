@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.traffic_gateway import CallCaptured, Headers
@@ -200,6 +200,8 @@ def joined(headers: list[tuple[str, str]]) -> dict[str, str]:
     value=st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=40),
     body=st.binary(min_size=1, max_size=60),
 )
+@example(value="\x011\x7f8", body=b"\r\x1b[0m\r9")
+@example(value="\r\n'1", body=b"\r'$(id)\\1")
 @settings(max_examples=25, deadline=None)
 def test_whatever_is_captured_stays_one_word_for_the_shell(value: str, body: bytes) -> None:
     """`curl` is replaced by a function that prints its arguments, each ended by a NUL."""

@@ -337,3 +337,19 @@ async def test_starting_and_stopping_over_and_over(place: Place) -> None:
                 await place.log.tell()
                 await projection.refresh()
                 assert cm(projection) == turn
+
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "projection-1.snapshot"
+
+
+async def test_a_snapshot_of_format_1_is_read_for_ever(place: Place) -> None:
+    """The file was written once and is never edited: oak grew to 7 cm, elm was felled."""
+    place.snapshot.parent.mkdir(parents=True)
+    place.snapshot.write_bytes(GOLDEN.read_bytes())
+    async with Projection.open(place.ground, FOLD, ready_within_s=0.05) as projection:
+        assert projection.position == 4
+        assert (projection.get(OAK).version, cm(projection)) == (2, 7)
+        assert (projection.get(ELM).version, projection.get(ELM).state) == (2, None)
+        assert projection.age_s() == 0
+        await place.bus.clock.advance(5)
+    assert place.snapshot.read_bytes() == GOLDEN.read_bytes(), "and is written the same"

@@ -163,12 +163,16 @@ async def test_healthz_names_the_service() -> None:
         assert await answer.json() == {"status": "ok", "service": "test"}
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"\x16\x03\x01 hello\r\n\r\n", b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"],
+)
 async def test_bytes_that_are_no_http_get_400_and_no_traceback_in_the_log(
-    caplog: pytest.LogCaptureFixture,
+    sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with listen(make(), HOST, 0, False) as port:
         reader, writer = await asyncio.open_connection(HOST, port)
-        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        writer.write(sent)
         answer = await reader.read()
         writer.close()
         await writer.wait_closed()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bus.errors import Refused, Unavailable
-from bus.router import Delivery
+from bus.message import Ask
 from bus.testing import Harness, harness
 from schemas.identity import (
     BucketChanged,
@@ -21,7 +23,6 @@ from schemas.identity import (
     PutBucket,
     RevokeToken,
 )
-from schemas.request_vault import Append, Appended
 from services.chassis.host import Ground
 from services.identity.config import Config
 from services.identity.service import build
@@ -126,30 +127,25 @@ async def test_a_decision_that_was_overtaken_is_made_again(place: Place) -> None
         assert [recorded.version for recorded in place.log.records] == [1, 2, 3]
 
 
-async def test_an_append_that_was_done_but_not_heard_is_found_on_the_repeat(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = place.log.answer_append
-    lost: list[str] = []
-
-    async def lose_the_first(ask: Append, delivery: Delivery) -> Appended:
-        done = await answer(ask, delivery)
-        if not lost:
-            lost.append(ask.stream)
-            raise Unavailable("the answer got lost")
-        return done
-
-    monkeypatch.setattr(place.log, "answer_append", lose_the_first)
-    async with place.bus.serve():
-        pass
-    router = place.log.router()
-    router.name = "request_vault.other"
-    del place.log  # the fixture's router keeps the unpatched handler; see below
+async def test_a_command_that_was_done_but_not_answered_is_answered_on_the_repeat(place: Place) -> None:
+    async with place.identity():
+        asks: list[Ask[Any]] = [
+            PutBucket("c1", "shop", key=KEY),
+            CreateToken("c2", "laptop", DIGEST, ("calls:read",)),
+        ]
+        for ask in asks:
+            place.log.answers_to_lose = 1
+            with pytest.raises(Unavailable):
+                await place.bus.ask(ask)
+            recorded, when = len(place.log.records), place.bus.clock.now()
+            await place.bus.clock.advance(5)
+            answer = await place.bus.ask(ask)
+            assert answer.name in ("shop", "laptop")
+            assert answer.created_at == when, "as it was done, not as it would be done now"
+            assert len(place.log.records) == recorded
 
 
 async def test_many_at_once_on_one_bucket_all_hold(place: Place) -> None:
-    import asyncio
-
     async with place.identity("a"), place.identity("b"):
         await place.bus.ask(PutBucket("c0", "n0", key=KEY))
         async with asyncio.TaskGroup() as tasks:
@@ -187,19 +183,22 @@ async def test_a_token_is_created_once_and_revoked(place: Place) -> None:
         assert await place.bus.ask(RevokeToken("c3", made.id)) == made
         assert await place.bus.ask(RevokeToken("c3", made.id)) == made
         assert len(place.log.records) == 3
+        with pytest.raises(Refused, match="revoked"):
+            await place.bus.ask(create)
 
 
 async def test_refusals_carry_the_contracts_slugs(place: Place) -> None:
     async with place.identity():
-        for ask, slug in (
+        refused: list[tuple[Ask[Any], str]] = [
             (PutBucket("c", "", key=KEY), "bucket-invalid"),
             (GetBucket(KEY), "bucket-unknown"),
             (CreateToken("c", "t", DIGEST, ("calls:raed",)), "token-invalid"),
             (RevokeToken("c", "nobody"), "token-unknown"),
             (PutBucket("", "shop", key=KEY), "command-invalid"),
-        ):
+        ]
+        for ask, slug in refused:
             with pytest.raises(Refused) as caught:
-                await place.bus.ask(ask)  # type: ignore[arg-type]
+                await place.bus.ask(ask)
             assert caught.value.reason == slug
 
 

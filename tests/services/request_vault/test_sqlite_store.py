@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import resource
-import shutil
 import sqlite3
-import subprocess
 import sys
 import threading
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from services.request_vault.store import open_store
 from services.request_vault.store.errors import VaultDamaged, VaultInUse, VaultVersion
 from services.request_vault.store.port import Selection, Store
 from services.request_vault.store.sqlite.engine import SqliteStore, open_sqlite
+from services.request_vault.store.sqlite.ledger import Ledger
 from services.request_vault.store.sqlite.schema import FORMAT
 from tests.services.request_vault.samples import BUCKET, captured, decision, order
 
@@ -36,6 +36,10 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "request_vault" / f"vault-{FORMA
 async def use(folder: Path) -> None:
     async with open_store("sqlite:", folder, SystemClock(), partitions=1, readers=1) as store:
         await store.record([order(1)])
+
+
+def opened(folder: Path) -> AbstractAsyncContextManager[SqliteStore]:
+    return open_sqlite(folder / "vault.db", SystemClock(), partitions=1, readers=1)
 
 
 async def opening(folder: Path) -> CannotOpen:
@@ -48,23 +52,25 @@ async def opening(folder: Path) -> CannotOpen:
 
 
 async def test_a_second_process_is_told_who_has_the_vault(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from services.request_vault.store.sqlite.schema import locked\n"
-        "with locked(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
-    )
+    program = """
+import sys
+from pathlib import Path
+from services.request_vault.store.sqlite.schema import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
     path = str(tmp_path / "vault.db")
-    with subprocess.Popen(
-        [sys.executable, "-c", program, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"locked\n"
-        error = await opening(tmp_path)
-        assert isinstance(error, VaultInUse)
-        assert f"in use by process {process.pid}" in str(error)
-        process.kill()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, path, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[3]
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"locked\n"
+    error = await opening(tmp_path)
+    assert isinstance(error, VaultInUse)
+    assert f"in use by process {process.pid}" in str(error)
+    process.kill()
+    await process.communicate()
     await use(tmp_path)
 
 
@@ -231,59 +237,77 @@ async def test_each_record_carries_its_checksum(tmp_path: Path) -> None:
 # --- commits
 
 
+class Stall:
+    """A job that keeps the writer busy until it is let go."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._let_go = threading.Event()
+
+    async def begin(self, store: SqliteStore, tasks: asyncio.TaskGroup) -> None:
+        tasks.create_task(store._writer.run(self._work))
+        await asyncio.to_thread(self._begun.wait)
+
+    def end(self) -> None:
+        self._let_go.set()
+
+    def _work(self, connection: sqlite3.Connection, ledger: Ledger) -> None:
+        self._begun.set()
+        self._let_go.wait()
+
+
 async def test_what_arrives_during_a_commit_shares_the_next(tmp_path: Path) -> None:
-    release = threading.Event()
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
-        writer = store._writer
-        blocked = asyncio.create_task(writer.run(lambda connection, ledger: release.wait(10)))
-        while not writer._jobs.empty():
+    async with opened(tmp_path) as store:
+        stall = Stall()
+        async with asyncio.TaskGroup() as tasks:
+            await stall.begin(store, tasks)
+            before = store._writer.commits
+            for number in range(50):
+                tasks.create_task(store.record([order(number)]))
             await asyncio.sleep(0)
-        before = writer.commits
-        recording = [asyncio.create_task(store.record([order(number)])) for number in range(50)]
-        await asyncio.sleep(0)
-        release.set()
-        await asyncio.gather(blocked, *recording)
-        assert writer.commits - before == 2
+            stall.end()
+        assert store._writer.commits - before == 2
         assert (await store.stats()).partitions[1] == 50
 
 
 async def test_a_job_that_fails_leaves_no_trace_in_a_shared_commit(tmp_path: Path) -> None:
-    def fails(connection: sqlite3.Connection, ledger: object) -> None:
+    def fails(connection: sqlite3.Connection, ledger: Ledger) -> None:
         connection.execute("UPDATE head SET number = 77")
+        ledger.numbers[1] = 77
         raise ValueError("mine")
 
-    release = threading.Event()
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
-        writer = store._writer
-        blocked = asyncio.create_task(writer.run(lambda connection, ledger: release.wait(10)))
-        jobs = [store.record([order(1)]), writer.run(fails), store.record([order(2)])]
-        waiting = asyncio.gather(*jobs, return_exceptions=True)
-        await asyncio.sleep(0)
-        release.set()
-        first, failed, second = await waiting
-        await blocked
-        assert isinstance(failed, ValueError)
-        assert (first.recorded, second.recorded) == (1, 1)
+    async with opened(tmp_path) as store:
+        stall = Stall()
+        async with asyncio.TaskGroup() as tasks:
+            await stall.begin(store, tasks)
+            first = tasks.create_task(store.record([order(1)]))
+            failing = asyncio.gather(store._writer.run(fails), return_exceptions=True)
+            second = tasks.create_task(store.record([order(2)]))
+            await asyncio.sleep(0)
+            stall.end()
+        assert [repr(error) for error in await failing] == ["ValueError('mine')"]
+        assert (first.result().recorded, second.result().recorded) == (1, 1)
         assert (await store.stats()).partitions == (0, 2)
-    await use(tmp_path)
+    async with opened(tmp_path) as store:
+        assert (await store.stats()).partitions == (0, 2)
 
 
 async def test_a_caller_that_gives_up_does_not_undo_its_work(tmp_path: Path) -> None:
-    release = threading.Event()
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
-        blocked = asyncio.create_task(store._writer.run(lambda connection, ledger: release.wait(10)))
-        impatient = asyncio.create_task(store.record([order(1)]))
-        await asyncio.sleep(0)
-        impatient.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await impatient
-        release.set()
-        await blocked
+    async with opened(tmp_path) as store:
+        stall = Stall()
+        async with asyncio.TaskGroup() as tasks:
+            await stall.begin(store, tasks)
+            impatient = asyncio.create_task(store.record([order(1)]))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await impatient
+            stall.end()
         assert (await store.record([order(1)])).repeated == 1
 
 
 async def test_a_closed_store_is_unavailable(tmp_path: Path) -> None:
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
+    async with opened(tmp_path) as store:
         pass
     with pytest.raises(Unavailable, match="closed"):
         await store.record([order(1)])
@@ -301,7 +325,7 @@ def full_disk(at_bytes: int) -> Iterator[None]:
 
 
 async def test_a_full_disk_makes_it_unavailable_and_loses_nothing(tmp_path: Path) -> None:
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
+    async with opened(tmp_path) as store:
         await store.record([order(number) for number in range(10)])
         wal = tmp_path / "vault.db-wal"
         large = [captured(f"c-{number}") for number in range(2000)]
@@ -330,7 +354,7 @@ async def positions(store: SqliteStore) -> list[tuple[int, int]]:
 
 async def test_a_search_walks_the_index_that_holds_the_fewest_calls_in_between(tmp_path: Path) -> None:
     calls = [captured(f"c-{n}", status=500 if n == 3 else 200, method="POST") for n in range(3000)]
-    async with open_sqlite(tmp_path / "vault.db", SystemClock(), partitions=1, readers=1) as store:
+    async with opened(tmp_path) as store:
         await store.record(calls)
         statements: list[str] = []
         reader = store._readers._connections.get()
@@ -344,7 +368,3 @@ async def test_a_search_walks_the_index_that_holds_the_fewest_calls_in_between(t
         plan = reader.execute(f"EXPLAIN QUERY PLAN {statements[-2]}").fetchall()
         assert any("bucket=? AND <expr>=? AND place>?" in row[3] for row in plan)
         assert not any("TEMP B-TREE" in row[3] for row in plan)
-
-
-def copy_of(path: Path, to: Path) -> None:
-    shutil.copy(path, to)

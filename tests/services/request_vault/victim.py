@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import bus
 from bus.clock import SystemClock
 from bus.event import Event
-from bus.ids import Ids
-from schemas.request_vault import NO_STREAM, Append
+from bus.message import Subscription
+from schemas.request_vault import LOG, NO_STREAM, Append
 from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
@@ -28,6 +28,8 @@ from services.request_vault.store import open_store
 from services.request_vault.store.port import Ingested
 from services.request_vault.store.sqlite.engine import SqliteStore
 from tests.services.request_vault.samples import captured, decision, order
+
+FOLLOWER = Subscription("follower", ("shop.thing.#",))
 
 
 def die() -> NoReturn:
@@ -46,14 +48,14 @@ async def run_store(folder: Path) -> None:
 
 
 async def run_vault(folder: Path) -> None:
-    async with bus.connect(f"embedded:{folder / 'bus.db'}", source="request_vault") as b:
-        ground = Ground(bus=b, clock=b.clock, ids=Ids(b.clock), data_dir=folder, announce=print)
+    # The follower's queue exists before anything is published, though nobody reads it yet.
+    url = f"embedded:{folder / 'bus.db'}"
+    async with bus.connect(url, source="request_vault", subscriptions=(LOG, FOLLOWER)) as b:
+        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
         async with service.build(Config(), ground):
             shop = b.as_source("shop")
             await shop.emit(*[order(number) for number in range(20)])
-            print("published", flush=True)
             await shop.ask(Append("shop.thing-a", NO_STREAM, (decision("d-1"), decision("d-2"))))
-            print("appended", flush=True)
             await asyncio.Event().wait()
 
 

@@ -70,8 +70,8 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:
-        open_ = True
-        while open_:
+        running = True
+        while running:
             group: list[_Job] = []
             job = self._jobs.get()
             while job is not None:
@@ -83,7 +83,7 @@ class Writer:
                 except queue.Empty:
                     break
             else:
-                open_ = False
+                running = False
             if group:
                 self._commit(group)
                 self._loop.call_soon_threadsafe(_deliver, group)

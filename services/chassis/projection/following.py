@@ -1,35 +1,15 @@
-"""A follower of one category of decisions: state folded from the vault's log, one entry per stream, kept in
-memory.
-
-Opened by services that decide (identity) and by edges that must know what was decided (`access`). How it
-follows: bind (an every_instance subscription on the category), read the log from the last position, then
-apply what was buffered meanwhile. Each published decision names its predecessor in the category
-(`stamp.prev`), so a gap is seen at once; the vault's `CategoryHeads` signal, every second, shows a missed
-first or last one. Either way the log is read again. Applying is idempotent by position, and in order.
-
-Promises
-- `open` is ready after the first complete reading, or at once from a snapshot on disk, so that a service
-  starts while the vault is down. With neither it is ready after `ready_within_s`, empty and stale: `age_s()`
-  is infinite until the log was read.
-- `age_s()` is the time since the state was last known to be complete, snapshots included. Callers decide what
-  is too old.
-- A decision that this version cannot read stops the fold there, visibly, so that the age grows: to go on
-  would be to miss it. Types that the follower did not name are skipped.
-- The snapshot is written atomically and checksummed. One that is damaged, of another format or fold, or of
-  another log, is put aside with a warning and the log is read from the start.
-"""
+"""The follower: what it has heard, what it has read, what it has applied. See the package for its
+promises."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -39,25 +19,22 @@ from bus.clock import Clock
 from bus.connect import Bus
 from bus.errors import BusError, DeadlinePassed, NobodyAnswers, Unavailable
 from bus.event import Event
-from bus.message import Fact, Subscription
+from bus.message import Subscription
 from bus.router import Delivery, Router
 from schemas.request_vault import MAX_PAGE, CategoryHeads, LogPage, ReadCategory
+from services.chassis.projection import snapshot
+from services.chassis.projection.fold import Fold, Folded
+from services.chassis.projection.snapshot import Saved
 
-FORMAT = 1
-MAGIC = b"trunkline projection\n"
 READ_TIMEOUT_S = 5.0
 FIRST_RETRY_S = 0.02
 LONGEST_RETRY_S = 2.0
 SAVE_AFTER_S = 1.0
-SAVE_EVERY_S = (
-    60.0  # also when nothing changed: the snapshot's age is what a restart without the vault begins with
-)
+# Also when nothing changed: the age that a start without the vault begins with is the snapshot's.
+SAVE_EVERY_S = 60.0
 MAX_EARLY = 10_000
 
 S = TypeVar("S")
-
-Evolve = Callable[[S | None, Fact, datetime], S | None]
-Change = Callable[[str, S | None, S | None], None]
 
 _log = structlog.get_logger("services.projection")
 
@@ -73,40 +50,6 @@ class Footing(Protocol):
 
     @property
     def data_dir(self) -> Path: ...
-
-
-class Folded(msgspec.Struct, Generic[S], frozen=True, array_like=True):
-    """One stream: its version, and its state, None once it was deleted."""
-
-    version: int
-    state: S | None
-
-
-class Fold(msgspec.Struct, Generic[S], frozen=True):
-    """How a category becomes state.
-
-    version: of `evolve` and the state's type; raise it when either changes, and old snapshots are read no
-    more. facts: the types that `evolve` knows. evolve(state, fact, time) -> state: pure; None is "nothing
-    there". changed(stream, before, after): called after each application, for indexes kept beside.
-    """
-
-    category: str
-    version: int
-    state: type[S]
-    facts: tuple[type[Fact], ...]
-    evolve: Evolve[S]
-    changed: Change[S] | None = None
-
-
-class _Saved(msgspec.Struct, array_like=True):
-    """A snapshot's content. New fields go at the end, with a default."""
-
-    category: str
-    fold: int
-    position: int
-    last_id: str
-    complete_at: datetime | None
-    streams: dict[str, tuple[int, msgspec.Raw]]
 
 
 class _Decision(msgspec.Struct, frozen=True):
@@ -340,7 +283,7 @@ class Projection(Generic[S]):
             _log.warning("snapshot not read", file=str(self._file), trouble=str(error))
             return
         try:
-            saved, streams = _decoded(content, self._fold)
+            saved, streams = snapshot.decode(content, self._fold)
         except (ValueError, msgspec.MsgspecError) as error:
             _log.warning("snapshot ignored", file=str(self._file), trouble=str(error))
             return
@@ -368,63 +311,15 @@ class Projection(Generic[S]):
             stream: (folded.version, msgspec.Raw(msgspec.msgpack.encode(folded.state)))
             for stream, folded in self._streams.items()
         }
-        saved = _Saved(
+        saved = Saved(
             self._fold.category, self._fold.version, self.position, self._last_id, complete_at, streams
         )
         self._unsaved = False
         try:
-            await asyncio.to_thread(_write, self._file, _encoded(saved))
+            await asyncio.to_thread(snapshot.write, self._file, snapshot.encode(saved))
         except OSError as error:
             self._unsaved = True
             _log.warning("snapshot not written", file=str(self._file), trouble=str(error))
-
-
-def _encoded(saved: _Saved) -> bytes:
-    """MAGIC, the format as one byte, the SHA-256 of what follows, and the content as msgpack."""
-    content = msgspec.msgpack.encode(saved)
-    return MAGIC + bytes((FORMAT,)) + hashlib.sha256(content).digest() + content
-
-
-def _decoded(content: bytes, fold: Fold[S]) -> tuple[_Saved, dict[str, Folded[S]]]:
-    """A snapshot's content and its streams. Raises ValueError saying why it is of no use."""
-    head, body = content[: len(MAGIC) + 33], content[len(MAGIC) + 33 :]
-    if not head.startswith(MAGIC) or len(head) < len(MAGIC) + 33:
-        raise ValueError("it is no snapshot of a projection")
-    if head[len(MAGIC)] != FORMAT:
-        raise ValueError(f"it has format {head[len(MAGIC)]}; this version reads format {FORMAT}")
-    if hashlib.sha256(body).digest() != head[len(MAGIC) + 1 :]:
-        raise ValueError("its checksum is wrong: it is damaged")
-    saved = msgspec.msgpack.decode(body, type=_Saved)
-    if (saved.category, saved.fold) != (fold.category, fold.version):
-        raise ValueError(
-            f"it is of {saved.category} fold {saved.fold}, not {fold.category} fold {fold.version}"
-        )
-    state: Any = fold.state | None
-    decoder = msgspec.msgpack.Decoder(state)
-    streams = {
-        stream: Folded(version, decoder.decode(raw)) for stream, (version, raw) in saved.streams.items()
-    }
-    return saved, streams
-
-
-def _write(file: Path, content: bytes) -> None:
-    """All or nothing, also through a power cut: written beside, flushed to the disk, then put in its
-    place."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f"{file.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _category(stream: str) -> str:
