@@ -24,6 +24,7 @@ from bus.event import Event
 from bus.ids import derived
 from bus.message import Exchange, Fact
 from bus.spool import Spool
+from bus.tasks import task_group
 from schemas.request_vault import BodyChunk
 
 CHUNK_BYTES = 256 * 1024
@@ -73,7 +74,7 @@ class Relay:
         max_waiting_bytes: int = 64 * 1024 * 1024,
     ) -> AsyncIterator[Relay]:
         """On exit what waits is sent, or spooled."""
-        async with Spool.open(spool_dir, max_bytes=max_spool_bytes) as spool, asyncio.TaskGroup() as tasks:
+        async with Spool.open(spool_dir, max_bytes=max_spool_bytes) as spool, task_group() as tasks:
             relay = cls(bus, spool, lost, max_waiting_bytes)
             sender = tasks.create_task(relay._send_waiting())
             background = [tasks.create_task(relay._drain_spool()), tasks.create_task(relay._adopt())]
@@ -121,15 +122,24 @@ class Relay:
             while self._waiting:
                 group = self._take_group()
                 try:
-                    await self._keep(group)
-                except BusError as error:
-                    _log.error("captures lost", count=len(group), error=str(error))
-                    self._count_lost(group)
+                    await self._keep_or_count(group)
                 finally:
                     self._waiting_bytes -= sum(item.size_bytes for item in group)
             await self._report_lost()
             if self._closing:
                 return
+
+    async def _keep_or_count(self, group: list[_Item]) -> None:
+        """What cannot be kept is counted; one item that is at fault takes no other with it."""
+        try:
+            await self._keep(group)
+        except BusError as error:
+            if len(group) > 1 and not isinstance(error, Unavailable):
+                for item in group:
+                    await self._keep_or_count([item])
+                return
+            _log.error("not kept", count=len(group), error=str(error))
+            self._count_lost(group)
 
     def _take_group(self) -> list[_Item]:
         group = [self._waiting.popleft()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -198,6 +199,38 @@ async def test_what_a_closed_consumer_held_goes_to_the_others_in_order(transport
     assert [delivered.returned for delivered in caught.caught] == [1, 1, 0, 0]
 
 
+async def test_what_came_back_is_read_again_before_anything_newer_goes_out(
+    transport: EmbeddedTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backing = transport._broker._backing
+    load = backing.load_these
+    asked: list[tuple[list[int], Callable[[list[queues.Entry]], None]]] = []
+    monkeypatch.setattr(
+        backing, "load_these", lambda *call: asked.append(call)
+    )  # a journal that takes its time
+    first, second = Catcher(), Catcher()
+    consumer = await transport.consume(STOCK, first, window_frames=1)
+    await transport.publish(frame("a"))
+    await first.until(1)
+    await consumer.close()  # the last one: what it held leaves memory
+    await transport.consume(STOCK, second)
+    await transport.publish(frame("b"))
+    await turns()
+    assert second.caught == []
+    load(*asked[0])
+    await second.until(2)
+    assert second.bodies == ["a", "b"]
+
+
+async def test_what_only_a_closed_listener_wanted_is_deleted(transport: EmbeddedTransport) -> None:
+    consumer = await transport.consume(LIVE, Catcher())
+    publishing = asyncio.ensure_future(transport.publish(frame("a")))
+    await asyncio.sleep(0)
+    await consumer.close()  # between publishing and the commit
+    await publishing
+    await until_frames_on_disk(transport, 0)
+
+
 async def test_every_instance_gets_its_own_and_leaves_nothing_behind(transport: EmbeddedTransport) -> None:
     one, two = Catcher(), Catcher(settles=True)
     first = await transport.consume(LIVE, one)
@@ -250,6 +283,7 @@ async def test_memory_stays_bounded_while_a_consumer_is_slow(transport: Embedded
         highest = max(highest, transport._broker.memory_frames())
     assert caught.bodies == [str(number) for number in range(total)]
     assert highest <= queues.WINDOW_FRAMES
+    assert not transport._broker.named("billing")._behind  # it has caught up, and lives in memory again
     assert await transport.queue_depths([ORDERS]) == {"billing": 0}
 
 

@@ -146,6 +146,20 @@ async def test_a_closed_journal_gives_back_what_was_held_and_counts_nothing_else
     assert (await reopened(journal, clock, STOCK))["stock"] == [("b", 1), ("c", 1), ("d", 0)]
 
 
+async def test_what_came_back_and_was_settled_then_stays_settled(journal: Path, clock: ManualClock) -> None:
+    async with open_embedded(journal, clock=clock) as transport:
+        await transport.declare([AUDIT])  # which does not settle it, so the frame stays in the file
+        caught = Catcher()
+        await transport.consume(ORDERS, caught)
+        await transport.publish(frame("a"))
+        await caught.until(1)
+    async with open_embedded(journal, clock=clock) as transport:
+        caught = Catcher(settles=True)
+        await transport.consume(ORDERS, caught)
+        await caught.until(1)
+    assert await reopened(journal, clock, ORDERS, AUDIT) == {"billing": [], "audit": [("a", 0)]}
+
+
 async def test_settled_frames_leave_the_file_and_its_space_is_used_again(
     transport: EmbeddedTransport, journal: Path
 ) -> None:

@@ -127,7 +127,7 @@ async def test_a_paused_consumer_gets_nothing_and_leaves_the_rest_to_others(amqp
         await consumer.close()
 
 
-async def test_an_every_instance_subscription_gets_a_copy_for_each(amqp_url: str) -> None:
+async def test_an_every_instance_subscription_gets_a_copy_for_each(amqp_url: str, broker: Server) -> None:
     live = Subscription("live", ("shop.#",), "every_instance")
     async with opened(amqp_url) as one, opened(amqp_url) as two:
         await one.declare([live])
@@ -140,9 +140,18 @@ async def test_an_every_instance_subscription_gets_a_copy_for_each(amqp_url: str
         await consumer.close()
         await one.publish(frame("y"))
         await inboxes[0].next()
+        assert len(await _queues_of(broker, amqp_url, "live@")) == 1
         await one.send_later("live", frame("again"))
         await inboxes[0].next()
         assert (inboxes[0].bodies, inboxes[1].bodies) == (["x", "y", "again"], ["x"])
+
+
+async def _queues_of(broker: Server, url: str, prefix: str) -> list[str]:
+    vhost = url.rpartition("/")[2]
+    listed = await asyncio.to_thread(
+        broker.control, "-q", "list_queues", "-p", vhost, "--no-table-headers", "name"
+    )
+    return [name for name in listed.split() if name.startswith(prefix)]
 
 
 async def test_an_ordered_subscription_fails_over_in_order(amqp_url: str) -> None:

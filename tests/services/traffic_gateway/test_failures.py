@@ -319,7 +319,6 @@ async def test_a_bucket_that_cannot_be_looked_up() -> None:
         (b"/" + KEY.encode() + b"/ftp://h/", "ftp"),
         (b"/" + KEY.encode() + b"/http://h:99999/", "99999"),
         (b"http://example.com/x", "http://example.com/x"),
-        (b"*", "*"),
     ],
 )
 async def test_a_malformed_address_is_told_what_is_wrong_with_it(path: bytes, word: str) -> None:
