@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -119,6 +121,26 @@ class Installation:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read(), error.headers["Trunkline-Call-Id"]
+
+    def make_strict(self) -> None:
+        """From now on the first bucket holds each answer until its capture is safe; returns when the gateway
+        knows."""
+        credentials = tomllib.loads((self.data_dir / "credentials.toml").read_text())
+        request = urllib.request.Request(
+            f"{self.told['api_url']}/v1/buckets/{self.told['bucket']}",
+            data=json.dumps({"name": "strict", "capture": "strict"}).encode(),
+            headers={"Authorization": f"Bearer {credentials['token']}", "Content-Type": "application/json"},
+            method="PUT",
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
+        until = time.monotonic() + 10
+        while True:
+            _, _, id = self.call("/teas")
+            shown = self.run("show", id, "--json")
+            if shown.returncode == 0 and json.loads(shown.stdout)["strict"]:
+                return
+            assert time.monotonic() < until, "the gateway does not learn that the bucket is strict"
 
     def kill(self) -> None:
         self.process.kill()

@@ -153,7 +153,8 @@ async def test_a_compressed_request_is_left_alone() -> None:
 
 async def test_a_chunked_response_stays_chunked_in_its_place() -> None:
     head, body = await answered(
-        b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-encoding: Chunked\r\nB: 2\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-encoding: Chunked\r\nB: 2\r\n\r\n"
+        b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
     )
     assert head == b"HTTP/1.1 200 OK\r\nA: 1\r\nTransfer-encoding: Chunked\r\nB: 2\r\n\r\n"
     assert dechunked(body) == b"abcde"
