@@ -64,6 +64,7 @@ lock: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m deploy.errors_doc
+	$(BIN)/python -m deploy.config_doc
 
 wheel: $(VENV)/.installed-dev
 	rm -rf dist

@@ -47,7 +47,7 @@ class BusError(Exception):
 class Reject(BusError):
     slug = "event-rejected"
     meaning = "A handler said that an event can never be handled; the event is parked with the reason."
-    remedy = "Look at it with `trunkline parked show`, then redrive or discard it."
+    remedy = "Look at it with `bus.parked()`, then redrive or discard it."
 
 
 class Retry(BusError):
@@ -121,7 +121,7 @@ class UnknownType(Malformed):
 class TooLarge(BusError):
     slug = "event-too-large"
     meaning = "An event is larger than what may travel in one piece."
-    remedy = "Send its bulk as a body (`bus.put_body`) and name it by its hash."
+    remedy = "Keep its bulk elsewhere (a file, an object store) and name it by its hash."
     exit_code = 65
 
 

@@ -58,7 +58,7 @@ class EventDiscarded(Fact, frozen=True):
 class NotParked(BusError):
     slug = "not-parked"
     meaning = "No parked delivery has this id: it was redriven or discarded, or never was."
-    remedy = "List what is parked with `trunkline parked list`."
+    remedy = "List what is parked with `bus.parked()`."
     exit_code = 66
 
 

@@ -108,18 +108,18 @@ class Token(Fact, frozen=True):
 
 
 class PutBucket(Ask[Bucket], frozen=True):
-    """A setting that is not given goes to its default, also where the bucket is there already.
+    """Create a bucket, or change its settings: one that is not given goes to its default.
 
-    key: 12 characters, a-z and 0-9. name: for people. capture: `relaxed` answers first and keeps the call after, `strict` holds
-    the end of the answer until the call is safe, `off` keeps nothing. body_cap_bytes: how much of each body
-    is kept, at most 8388608. Refused: bucket-invalid.
+    key: 12 characters, a-z and 0-9. name: for people. capture: `relaxed` answers first and keeps the call
+    after, `strict` holds the end of the answer until the call is safe, `off` keeps nothing. body_cap_bytes:
+    how much of each body is kept, at most 8388608. Refused: bucket-invalid.
     """
 
     TYPE = "identity.bucket.put"
 
     command_id: str
     name: str
-    key: str = ""  # identity then chooses one from `command_id`, so that a repeat gives the same bucket
+    key: str = ""  # empty: identity chooses one from `command_id`, so that a repeat gives the same bucket
     team: str = "default"
     capture: CaptureMode = "relaxed"
     body_cap_bytes: int = DEFAULT_BODY_CAP_BYTES

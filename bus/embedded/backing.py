@@ -133,8 +133,10 @@ class Backing:
         return entry
 
     def _read(self, work: Callable[[Connection], Any], then: Callable[[Any], None]) -> None:
-        def failed(_: Exception) -> None:
+        def failed(error: Exception) -> None:
             if not self._closing:
+                message = "reading the embedded bus's journal failed; it is tried again"
+                self._loop.call_exception_handler({"message": message, "exception": error})
                 self._loop.call_later(PROBE_EVERY_S, self._read, work, then, context=self._context)
 
         self._committer.submit(Job(work, kind="read", done=then, failed=failed))

@@ -29,7 +29,7 @@ from bus.errors import Unavailable
 
 MAX_GROUP_JOBS = 512
 MAX_GROUP_BYTES = 32 * 1024 * 1024
-GIVE_TURN_EVERY_S = 0.001
+GIVE_TURN_EVERY_S = 0.002
 GIVE_TURN_S = 0.0002
 PROBE_EVERY_S = 0.25
 
@@ -92,6 +92,7 @@ class Committer:
         self._outstanding = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._is_blocked = False
+        self._stopped = False
         self.commits = 0  # transactions committed since the opening; for tests and benchmarks
 
     async def start(self, connect: Callable[[], tuple[Connection, Any]]) -> Any:
@@ -105,6 +106,10 @@ class Committer:
         return await asyncio.shield(opened)
 
     def submit(self, job: Job) -> None:
+        if self._stopped:
+            if job.failed is not None:
+                self._loop.call_soon(job.failed, Unavailable(f"journal {self._name} is closed"))
+            return
         self._outstanding += 1
         self._jobs.put(job)
         if "turn" not in self._timers:
@@ -122,6 +127,7 @@ class Committer:
 
     async def stop(self) -> None:
         """Finish what was submitted, close the connection, end the thread."""
+        self._stopped = True
         if self._thread is None:
             return
         self._jobs.put(None)

@@ -20,8 +20,8 @@ from bus.transport import Frame
 
 INSERT_ROWS = 32  # rows a statement: the thread needs the GIL once a statement
 KEPT_PRUNE_ROWS = 100
-VACUUM_OVER_PAGES = 2048
-VACUUM_PAGES = 256
+KEEP_PAGES = 2048  # unused ones, for what comes next: 32 MiB
+VACUUM_PAGES = 1024
 _FRAME_VALUES = 10
 _PAYLOAD_VALUES = 7
 _SELECT_ROW = f"SELECT id, routes, offered, {PAYLOAD_COLUMNS} FROM frame"
@@ -121,9 +121,9 @@ def save_subscription(connection: Connection, number: int, subscription: Subscri
     )
 
 
-def apply(connection: Connection, changes: Changes) -> None:
+def apply(connection: Connection, changes: Changes) -> bool:
     """Move the cursors and delete what nobody needs any more, in one transaction: a frame is never gone while
-    a cursor on disk still asks for it."""
+    a cursor on disk still asks for it. Returns whether much of the file is unused now."""
     execute_all(
         connection,
         "UPDATE subscription SET read_to = ?, mark = max(mark, ?) WHERE number = ?",
@@ -134,8 +134,19 @@ def apply(connection: Connection, changes: Changes) -> None:
     execute_all(connection, "DELETE FROM frame WHERE id BETWEEN ? AND ?", _runs(changes.gone))
     execute_all(connection, "DELETE FROM suspect WHERE id = ?", changes.suspects_gone)
     execute_all(connection, "UPDATE suspect SET handed = 0, returned = ? WHERE id = ?", changes.suspects_back)
-    if changes.gone and connection.execute("PRAGMA freelist_count").fetchone()[0] > VACUUM_OVER_PAGES:
-        connection.execute(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").fetchall()
+    return _much_unused(connection)
+
+
+def give_space(connection: Connection) -> bool:
+    """Give some of the unused space back to the disk. Returns whether there is more. In no transaction."""
+    # `execute` would step once, which is one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+    return _much_unused(connection)
+
+
+def _much_unused(connection: Connection) -> bool:
+    pages: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return pages > KEEP_PAGES
 
 
 def execute_all(connection: Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

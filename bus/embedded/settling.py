@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 from contextvars import Context
 from functools import partial
-from typing import Any
 
 from bus.embedded import journal
 from bus.embedded.committer import Committer, Job
@@ -32,6 +31,7 @@ class Settling:
         self._suspects_gone: dict[int, None] = {}
         self._suspects_back: dict[int, int] = {}
         self._under_way = 0
+        self._giving_space = False
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -79,13 +79,28 @@ class Settling:
         if self._timer is None and not self._under_way and not self._closing:
             self._timer = self._loop.call_later(FLUSH_EVERY_S, self.flush, context=self._context)
 
-    def _flushed(self, _: Any) -> None:
+    def _flushed(self, much_unused: bool) -> None:
         self._under_way -= 1
-        if self._changed or self._gone or self._suspects_gone or self._suspects_back:
+        if much_unused and not self._giving_space:
+            self._giving_space = True
+            self._give_space()
+        if self._anything():
             self._flush_soon()
 
+    def _give_space(self) -> None:
+        def gave(more: bool) -> None:
+            self._giving_space = more and not self._closing
+            if self._giving_space:
+                self._loop.call_later(FLUSH_EVERY_S, self._give_space, context=self._context)
+
+        job = Job(journal.give_space, kind="read", done=gave, failed=lambda _: gave(False))
+        self._committer.submit(job)
+
+    def _anything(self) -> bool:
+        return bool(self._changed or self._gone or self._suspects_gone or self._suspects_back)
+
     def _take(self) -> journal.Changes | None:
-        if not (self._changed or self._gone or self._suspects_gone or self._suspects_back):
+        if not self._anything():
             return None
         changes = journal.Changes(gone=self._gone)
         for queue in self._changed:

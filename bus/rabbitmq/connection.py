@@ -17,12 +17,12 @@ wait for the interpreter's lock (up to 5 ms) whenever a handler computes.
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from aiormq import Connection
 from aiormq.channel import Channel
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
@@ -44,13 +44,14 @@ CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.5
 RPC_TIMEOUT_S = 15.0
 BACK_OFF_FIRST_S = 0.1
+BACK_OFF_GROWTH = 1.6
 BACK_OFF_MOST_S = 10.0
 
 Prepare = Callable[[Connection], Awaitable[None]]
 Probe = Callable[[Channel], Awaitable[None]]
 """The small question: anything the broker answers on a channel."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 
 class Link:
@@ -88,24 +89,26 @@ class Link:
 
     async def run(self) -> None:
         """Keep it open until `close`. Runs in the transport's task group."""
-        failures = 0
+        failures, told = 0, ""
         while not self.closed:
             if self.connection is not None:
                 await self._until_lost(self.connection)
                 await self._drop()
                 continue
-            most_s = min(BACK_OFF_FIRST_S * 2**failures, BACK_OFF_MOST_S)
+            most_s = min(BACK_OFF_FIRST_S * BACK_OFF_GROWTH**failures, BACK_OFF_MOST_S)
             await self._clock.sleep(most_s * (0.5 + 0.5 * self._jitter()))
             if self.closed:
                 return
             try:
                 await self._connect()
             except BusError as error:
-                failures = min(failures + 1, 10)
-                log.warning("%s: not connected, trying again: %s", self.name, error)
+                failures = min(failures + 1, 12)
+                if str(error) != told:  # not the same again at every attempt
+                    told = str(error)
+                    _log.warning("cannot connect, trying again", connection=self.name, error=str(error))
             else:
-                failures = 0
-                log.info("%s: connected to %s again", self.name, self.address)
+                failures, told = 0, ""
+                _log.info("connected again", connection=self.name, broker=str(self.address))
 
     async def up(self) -> Connection:
         """The live connection, as soon as there is one. Raises Unavailable once the link is closed."""
@@ -173,8 +176,8 @@ class Link:
         if isinstance(error, ConnectionNotAllowed) or "OpenOk" in reason(error):
             # In the latter the driver has swallowed the broker's words.
             return CannotOpen(
-                f"{self.address}: the broker refuses virtual host {self.address.vhost!r}: there is none of that"
-                f" name, or user {self.address.user!r} may not use it"
+                f"{self.address}: the broker refuses virtual host {self.address.vhost!r}: there is none"
+                f" of that name, or user {self.address.user!r} may not use it"
             )
         if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in reason(error):
             return CannotOpen(f"{self.address}: its certificate is not trusted: {reason(error)}")
@@ -194,12 +197,13 @@ class Link:
                     await asyncio.wait({gone}, timeout=self._heartbeat_s / 2)
                     asked = tasks.create_task(self._ask(connection))
                 if not asked.done():
-                    self._abort()  # first, since the driver would wait for the dead broker even when it is cancelled
+                    # First: the driver would wait for the dead broker even when it is cancelled.
+                    self._abort()
                     asked.cancel()
         finally:
             gone.cancel()
         if not self.closed:
-            log.warning("%s: lost %s", self.name, self.address)
+            _log.warning("connection lost", connection=self.name, broker=str(self.address))
 
     async def _ask(self, connection: Connection) -> bool:
         try:
@@ -208,7 +212,7 @@ class Link:
                     self._questions = await open_channel(connection, confirms=False)
                 await self._probe(self._questions)
         except BusError as error:
-            log.debug("%s", error)
+            _log.debug("the broker's answer was an error", connection=self.name, error=str(error))
             return not connection.is_closed
         return True
 

@@ -9,25 +9,25 @@ Order: an ordered subscription keeps its place as the one active consumer while 
 given back into its own hands, so that nothing overtakes. Others let go, so that other instances can do the
 work.
 
-Duplication: what was settled but not yet acknowledged when a connection breaks (`intake.FLUSH_S`, an eighth of
-the window) comes again.
+Duplication: what was settled but not yet acknowledged when a connection breaks (`intake.FLUSH_S`, an eighth
+of the window) comes again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from bisect import insort
 from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
+import structlog
 from aiormq import Connection
 from aiormq.abc import DeliveredMessage
 
 from bus.clock import Clock
 from bus.errors import BusError, Unavailable
-from bus.rabbitmq.connection import Link
+from bus.rabbitmq.connection import RPC_TIMEOUT_S, Link
 from bus.rabbitmq.declaring import declare, passing_channel
 from bus.rabbitmq.delaying import Delays, Spawn
 from bus.rabbitmq.errors import translated
@@ -35,13 +35,14 @@ from bus.rabbitmq.intake import Delivery, Intake, Window
 from bus.rabbitmq.topology import Plan
 
 BACK_OFF_FIRST_S = 0.1
+BACK_OFF_GROWTH = 1.6
 BACK_OFF_MOST_S = 10.0
 LOOK_EVERY_S = 15.0
 BETWEEN_CHANGES_S = 0.25
 WINDOW_FRAMES = 256
 WINDOW_BYTES = 8 * 1024 * 1024
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 Hand = Callable[[Delivery, DeliveredMessage | None], None]
 
@@ -129,8 +130,6 @@ class Consumption:
                 self._hushed = True
 
     async def resume(self) -> None:
-        if self.closed:
-            return
         self.paused = False
         async with self._turn:
             if not self._wanted():
@@ -147,14 +146,8 @@ class Consumption:
                 for intake in self._intakes:
                     await intake.start()
             except BusError as error:
-                log.warning("%s: %s", self.name, error)
+                _log.warning("cannot resume, beginning again", consumer=self.name, error=str(error))
                 self._begin_again()
-
-    def _over(self) -> bool:
-        return self.closed
-
-    def _wanted(self) -> bool:
-        return not self.paused and not self.closed
 
     async def close(self) -> None:
         if self.closed:
@@ -168,6 +161,12 @@ class Consumption:
         if self._running is not None and self._running is not asyncio.current_task():
             self._running.cancel()
 
+    def _over(self) -> bool:
+        return self.closed
+
+    def _wanted(self) -> bool:
+        return not self.paused and not self.closed
+
     async def _run(self) -> None:
         failures = 0
         while not self._over():
@@ -176,19 +175,19 @@ class Consumption:
                     connection = await self._link.up()
                     async with self._turn:
                         await self._attach(connection)
-                    log.info("%s: consuming again", self.name)
+                    _log.info("consuming again", consumer=self.name)
                 failures = 0
                 await self._watch()
             except Unavailable as error:
                 if self._over() or self._link.closed:
                     return
-                log.warning("%s: %s", self.name, error)
+                _log.warning("cannot consume, trying again", consumer=self.name, error=str(error))
             except BusError as error:
-                log.error("%s: cannot be consumed: %s", self.name, error)
+                _log.error("cannot consume, trying again", consumer=self.name, error=str(error))
             async with self._turn:
                 await self._detach()
-            most_s = min(BACK_OFF_FIRST_S * 2**failures, BACK_OFF_MOST_S)
-            failures = min(failures + 1, 10)
+            most_s = min(BACK_OFF_FIRST_S * BACK_OFF_GROWTH**failures, BACK_OFF_MOST_S)
+            failures = min(failures + 1, 12)
             await self._clock.sleep(most_s * (0.5 + 0.5 * self._jitter()))
 
     async def _watch(self) -> None:
@@ -202,6 +201,8 @@ class Consumption:
             self._attention.clear()
             if self._over() or any(intake.lost for intake in self._intakes):
                 return
+            if self._link.blocked:
+                continue  # the broker would not answer; nothing is wrong with that
             if not looking:
                 async with self._turn:
                     for intake in self._intakes:
@@ -211,7 +212,7 @@ class Consumption:
             elif not self.paused:
                 count = sum(intake.deliveries for intake in self._intakes)
                 if count == seen and not await self._consumed():
-                    log.warning("%s: the broker has lost its consumer", self.name)
+                    _log.warning("the broker has lost the consumer", consumer=self.name)
                     return
                 seen = count
 
@@ -252,10 +253,12 @@ class Consumption:
 
     async def _detach(self) -> None:
         intakes, self._intakes = self._intakes, []
-        self._connection = None
+        connection, self._connection = self._connection, None
         self._kept.clear()
         for intake in intakes:
             await intake.close()
+        if connection is not None and not connection.is_closed:
+            await _delete_private(connection, self._plan, self.name)
 
     def _begin_again(self) -> None:
         for intake in self._intakes:
@@ -279,6 +282,17 @@ class Consumption:
         while self._kept and not self._hushed and not self.closed:
             _, delivery, message = self._kept.pop(0)
             self._hand(delivery, message)
+
+
+async def _delete_private(connection: Connection, plan: Plan, name: str) -> None:
+    """Exclusive queues would go on filling until the connection closes."""
+    private = [queue.name for queue in plan.queues if queue.exclusive]
+    if private:
+        with suppress(BusError):
+            async with passing_channel(connection, name) as channel:
+                for queue in private:
+                    with translated(name):
+                        await channel.queue_delete(queue, timeout=RPC_TIMEOUT_S)
 
 
 def _by_tag(kept: tuple[int, Delivery, DeliveredMessage | None]) -> int:

@@ -9,10 +9,10 @@ delayed publishes from the shared queue `retry.due` to the exchange they were me
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import structlog
 from aiormq.abc import DeliveredMessage
 
 from bus.clock import Clock
@@ -25,7 +25,7 @@ from bus.transport import Frame
 AGAIN_S = 1.0
 HOLD_MOST_MS = 250
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -53,7 +53,7 @@ class Delays:
             try:
                 await self._publishing.hop(queue, message.body, message.header.properties, key)
             except BusError as error:
-                log.warning("a delayed frame of %s waits in hand: %s", queue, error)
+                _log.warning("a delayed frame waits in hand", queue=queue, error=str(error))
                 await self._clock.sleep(AGAIN_S)
             else:
                 return False
@@ -66,7 +66,7 @@ class Delays:
             try:
                 await self._publishing.publish_due(frame, exchange)
             except BusError as error:
-                log.warning("a delayed frame of %s waits in hand: %s", frame.topics[0], error)
+                _log.warning("a delayed frame waits in hand", topic=frame.topics[0], error=str(error))
                 await self._clock.sleep(AGAIN_S)
             else:
                 return

@@ -7,11 +7,11 @@ Deliveries of a lost one are ignored when they are settled; the broker delivers 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+import structlog
 from aiormq import Connection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -31,7 +31,7 @@ SINGLY_AFTER_S = 0.5
 STOP_TIMEOUT_S = 5.0
 _LEARN_FROM = 16
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 
 class Delivery:
@@ -170,7 +170,7 @@ class Intake:
                 with translated(self.queue):
                     await self._channel.basic_cancel(tag, timeout=STOP_TIMEOUT_S)
             except BusError as error:
-                log.warning("%s: %s", self.queue, error)
+                _log.warning("cannot stop consuming", queue=self.queue, error=str(error))
                 self.give_up()
                 return
 
@@ -250,7 +250,7 @@ class Intake:
             self._hand(delivery, message)
         except Exception:
             # A frame that nobody settles would hold its place in the window for ever.
-            log.exception("%s: a frame could not be handed over; it is delivered again", self.queue)
+            _log.exception("a frame could not be handed over; it is delivered again", queue=self.queue)
             delivery.give_back()
 
     async def _ripen(self, message: DeliveredMessage, tag: int, due_ms: int) -> None:
@@ -296,7 +296,7 @@ class Intake:
         task.add_done_callback(self._own_tasks.discard)
 
     async def _on_cancelled(self, frame: object) -> None:
-        log.warning("%s: the broker cancelled its consumer", self.queue)
+        _log.warning("the broker cancelled a consumer", queue=self.queue)
         self.give_up()
 
     def _on_closed(self, gone: asyncio.Future[None]) -> None:

@@ -148,7 +148,8 @@ class Publishing:
     def _late(self) -> BusError:
         if self._link.blocked:
             return Backpressure(
-                f"{self._link.address}: the broker blocks publishers (it is short of memory or disk) since over {self._bound_s:g} s"
+                f"{self._link.address}: the broker blocks publishers since over {self._bound_s:g} s:"
+                " it is short of memory or disk"
             )
         return Unavailable(f"{self._link.address}: no confirmation within {self._bound_s:g} s")
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable
 
+import structlog
 from aiormq import Connection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -32,7 +32,7 @@ from bus.transport import Answer, Frame
 AT_ONCE = 256
 """Requests that one process answers concurrently, for each queue of asks."""
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 
 class _Desk:
@@ -132,7 +132,7 @@ class Asking:
                 wire.routed(frame, "", lasting=False),
             )
         except Unavailable as error:
-            log.debug("a signal was dropped: %s", error)
+            _log.debug("a signal was dropped", error=str(error))
 
     async def _send(self, exchange: str, key: str, body: bytes, properties: Basic.Properties) -> None:
         desk = await self._at_desk()
@@ -203,10 +203,10 @@ class Answering:
             body = await self._answer(delivery.frame)
             await self._asking.reply(to, correlation, body)
         except BusError as error:
-            log.warning("a reply to %s was lost: %s", delivery.frame.topics[0], error)
+            _log.warning("a reply was lost", ask=delivery.frame.topics[0], error=str(error))
         except Exception:
             # The one who asks waits in vain till the deadline; the others must not be taken down with it.
-            log.exception("answering %s failed", delivery.frame.topics[0])
+            _log.exception("answering failed", ask=delivery.frame.topics[0])
         finally:
             delivery.done()
             self._in_hand -= 1

@@ -5,10 +5,14 @@ Three connections (`connection.Link`): one publishes, one consumes and acknowled
 signals. A broker that blocks publishers (memory, disk) so stops neither the settling of what was delivered
 nor the freeing of its memory.
 
-What its callers may rely on, beyond `bus.transport`: Order: frames of one `publish` after the other, each
-awaited, lie in a queue in that order. Duplication: a publish that raised Unavailable may have arrived; what
-was settled just before a connection broke comes again. Loss: none of what was confirmed; every_instance
-queues and signals are as short-lived as their connection.
+What its callers may rely on, beyond `bus.transport`:
+
+- Order: what is published one after the other, each awaited, lies in a queue in that order.
+- Duplication: a publish that raised Unavailable may have arrived; what was settled just before a connection
+  broke comes again.
+- Loss: none of what was confirmed. Queues of every_instance subscriptions and signals are as short-lived as
+  their connection.
+- A frame that was published with several topics names only the first when it is delivered (see `wire`).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
+import structlog
 from aiormq import Connection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -47,7 +52,7 @@ CLOSE_CONSUMERS_S = 2.5
 CLOSE_S = 5.0
 MOST_DELAYED_IN_MEMORY = 10_000
 
-log = logging.getLogger(__name__)
+_log = structlog.get_logger("bus.rabbitmq")
 
 
 class RabbitTransport:
@@ -326,7 +331,7 @@ class RabbitTransport:
         answer = await channel.queue_declare(self.topology.retry_lost, passive=True)
         count = answer.message_count or 0
         if count > self._lost_frames:
-            log.error("%d delayed frames lie in %s: their queues are gone", count, self.topology.retry_lost)
+            _log.error("delayed frames have no queue any more", queue=self.topology.retry_lost, frames=count)
         self._lost_frames = count
 
     async def _up(self, link: Link) -> Connection:
@@ -376,6 +381,10 @@ async def open_rabbitmq(
     Raises CannotOpen (a bad URL, refused credentials, an unknown virtual host, a certificate),
     TopologyDiffers, or Unavailable when nothing answers there.
     """
+    driver = logging.getLogger("aiormq")
+    if driver.level == logging.NOTSET:
+        # It reports a lost connection as an error, with a traceback; `connection` says it once, in our words.
+        driver.setLevel(logging.CRITICAL)
     async with task_group() as tasks:
         transport = RabbitTransport(
             url,

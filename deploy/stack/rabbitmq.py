@@ -28,7 +28,7 @@ log.file = false
 """
 
 
-# RabbitMQ reads memory and disk from /proc. The mount is seen in here only, and is gone with the last process.
+# RabbitMQ reads memory and disk from /proc. The mount is seen in here only, and goes with the last process.
 IN_CHROOT = """\
 exec unshare --mount sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$0" "$@"
 """

@@ -24,7 +24,10 @@ def prepare(folder: Path, ports: Ports) -> list[Server]:
     """Describe the broker and start what it needs first. StackError when this machine can have none."""
     if os.geteuid() == 0 and (shutil.which("debootstrap") or _installed_debootstrap()):
         root = _debian()
-        script = next((root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-4.*/sbin/rabbitmq-server"))
+        scripts = sorted((root / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-4.*/sbin/rabbitmq-server"))
+        if not scripts:
+            raise StackError(f"there is no RabbitMQ 4 in {root}: remove that folder and try again")
+        script = scripts[-1]
         epmd, broker = rabbitmq.prepare(folder, ports, Path("/") / script.relative_to(root), chroot=root)
         epmd.start()
         return [epmd, broker]

@@ -158,6 +158,10 @@ def parse_host(host: str, domain: str) -> tuple[str, str | None] | None:
     if not name.endswith("." + domain):
         return None
     label = name[: -len(domain) - 1]
+    if "." in label:
+        raise AddressInvalid(
+            f"{_short(label)} holds dots; in a gateway's host name they are written as hyphens"
+        )
     key = label[-KEY_CHARS:]
     if not is_key(key) or (len(label) > KEY_CHARS and label[-KEY_CHARS - 1] != "-"):
         raise AddressInvalid(

@@ -3,8 +3,8 @@
 Called by the command line once at start. The only reader of the environment.
 
     TRUNKLINE_BUS_URL=amqp://...                    bus_url = "amqp://..."
-    TRUNKLINE_TRAFFIC_GATEWAY_UPSTREAM_TIMEOUT_S=5  [traffic_gateway]
-                                                    upstream_timeout_s = 5
+    TRUNKLINE_TRAFFIC_GATEWAY_WAIT_TIMEOUT_S=5      [traffic_gateway]
+                                                    wait_timeout_s = 5
 
 The installation's settings are `Settings`; each room has its own `Config`. A room's field takes the
 installation's setting of the same name (`bind`), or of the name in `TAKEN` (its `port` is the
@@ -60,8 +60,16 @@ class ConfigInvalid(ValueError):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The installation's own. bus_url: `embedded:` is a journal in the data folder. Ports: 0 lets the system
-    choose. log_format, log_level `auto`: pretty on a terminal, else JSON; warnings under `up`, else info."""
+    """The installation's own. (`deploy.config_doc` reads this: each field's words end where the next field's
+    begin.)
+
+    data_dir: where everything is kept; not given: `trunkline-data` in the working folder if that is there,
+    else the user's data folder. bus_url: `embedded:` is a journal in the data folder, `embedded:PATH` one in
+    that file; or `amqp://` or `amqps://USER:PASSWORD@HOST[:PORT][/VHOST]`. vault_url: `sqlite:` keeps the log
+    in the data folder, `sqlite:PATH` in that file. redis_url: nothing needs Redis yet. bind: the address that
+    gateway and API listen on. gateway_domain: host names below it are addresses of the host scheme.
+    gateway_port, api_port: 0 lets the system choose. log_format: on standard error; `auto` is pretty on a
+    terminal, else JSON, a line each. log_level: `auto` is warning under `up`, else info."""
 
     data_dir: str
     bus_url: str = "embedded:"

@@ -7,9 +7,9 @@ import msgspec
 
 class Config(msgspec.Struct, frozen=True):
     """url: the engine; `sqlite:` keeps the log in the vault's data folder, `sqlite:PATH` in that file.
-    partitions: of observations, fixed when the log is made (a log that exists keeps its own). readers:
-    connections, and threads, for reading. batch_events: about how many events one transaction of the
-    ingest takes. tell_interval_ms: the least time between two rounds of `vault.calls.recorded`
+    partitions: in how many the log keeps observations; fixed when it is made (a log that exists keeps its
+    own). readers: connections, and threads, for reading. batch_events: about how many events one transaction
+    of the ingest takes. tell_interval_ms: the least time between two rounds of `vault.calls.recorded`
     signals."""
 
     url: str = "sqlite:"

@@ -14,10 +14,10 @@ class Config(msgspec.Struct, frozen=True):
     something. keep_alive_s: how long a client may be silent between two requests, or before the first.
     drain_s: how long calls in flight may take when the service stops.
 
-    max_line_bytes, max_field_bytes, max_headers: of a request's or response's head, by line, by header, in
-    number; max_head_bytes: the headers together. capture_memory_bytes: what the bodies of all calls in flight
-    may hold together; when it is used up, bodies are cut short and say so. max_spool_bytes: on disk, for
-    captures that the bus cannot take yet."""
+    max_line_bytes: a request's or response's first line. max_field_bytes: one header. max_headers: how many
+    headers. max_head_bytes: all headers together. capture_memory_bytes: what the bodies of all calls in
+    flight may hold together; when it is used up, bodies are cut short and say so. max_spool_bytes: on disk,
+    for captures that the bus cannot take yet."""
 
     bind: str = "127.0.0.1"
     port: int = 7080

@@ -15,7 +15,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterable, Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import msgspec
 from aiohttp import ClientConnectionError, ClientPayloadError, SocketTimeoutError
@@ -129,7 +129,7 @@ class Response:
         try:
             return await self._payload.readany()
         except Exception as error:
-            raise _translated(self._wire, error) from error
+            _raise_translated(self._wire, error)
 
 
 class Outgoing:
@@ -279,7 +279,7 @@ class Sending:
                 if self._sent_at is not None:
                     wire.start_timeout()
         except Exception as error:
-            raise _translated(wire, error) from error
+            _raise_translated(wire, error)
         wire.read_timeout = limits.idle_timeout_s
         headed = clock.monotonic()
         sent_at = self._sent_at
@@ -366,19 +366,22 @@ class Sending:
             await asyncio.wait((self._upload,))
 
 
-def _translated(wire: Wire, error: Exception) -> OutgoingError:
+def _raise_translated(wire: Wire, error: Exception) -> NoReturn:
+    """Raise what an error of the connection's is in this package's words."""
     known = wire.exception()
     if isinstance(known, OutgoingError | HttpProcessingError | SocketTimeoutError):
         error = known  # what it began with; the others are its consequences
     if isinstance(error, OutgoingError):
-        return error
+        raise error
     if isinstance(error, SocketTimeoutError):
-        return UpstreamTimeout(f"{wire.origin} sent nothing for {wire.read_timeout:g} s")
+        raise UpstreamTimeout(f"{wire.origin} sent nothing for {wire.read_timeout:g} s") from error
     if isinstance(error, HttpProcessingError):
         reason = " ".join(error.message.split())[:200]
-        return UpstreamMalformed(f"{wire.origin} answered with something that is no HTTP/1.x: {reason}")
+        raise UpstreamMalformed(
+            f"{wire.origin} answered with something that is no HTTP/1.x: {reason}"
+        ) from error
     if isinstance(error, ClientPayloadError):
-        return UpstreamDisconnected(f"{wire.origin} closed before the whole response had come")
+        raise UpstreamDisconnected(f"{wire.origin} closed before the whole response had come") from error
     if isinstance(error, OSError | ClientConnectionError):
-        return UpstreamDisconnected(f"{wire.origin} closed the connection without a whole response")
+        raise UpstreamDisconnected(f"{wire.origin} closed the connection without a whole response") from error
     raise error

@@ -37,7 +37,7 @@ class CannotListen(BusError):
     slug = "cannot-listen"
     meaning = "A service cannot listen on the address it was given."
     remedy = (
-        "Set an address of this machine and a port that this user may use (`host` and `port` of the service)."
+        "Set an address of this machine and a port that this user may use (`bind` and `port` of the service)."
     )
     exit_code = 78
 

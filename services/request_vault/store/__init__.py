@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from bus.clock import Clock
-from bus.errors import CannotOpen
+from services.request_vault.store.errors import VaultUrlInvalid
 from services.request_vault.store.port import Store
 
 DATABASE = "vault.db"
@@ -25,10 +25,11 @@ DATABASE = "vault.db"
 async def open_store(
     url: str, folder: Path, clock: Clock, *, partitions: int, readers: int
 ) -> AsyncIterator[Store]:
-    """The store that `url` names, ready. `folder` is where a `sqlite:` without a path keeps its file."""
+    """The store that `url` names, ready. `folder` is where a `sqlite:` without a path keeps its file. Raises
+    VaultUrlInvalid, and what the engine raises."""
     scheme, colon, rest = url.partition(":")
     if not colon or scheme != "sqlite":
-        raise CannotOpen(
+        raise VaultUrlInvalid(
             f"vault URL {url[:60]!r} is none that this version knows; it knows 'sqlite:' and 'sqlite:PATH'"
         )
     # Engines are imported when they are asked for, so that one engine's driver is not needed by the

@@ -5,6 +5,12 @@ from __future__ import annotations
 from bus.errors import CannotOpen
 
 
+class VaultUrlInvalid(CannotOpen):
+    slug = "vault-url-invalid"
+    meaning = "The vault's URL names no engine that this version has."
+    remedy = "Set TRUNKLINE_VAULT_URL to `sqlite:` or `sqlite:PATH`, or leave it out."
+
+
 class VaultInUse(CannotOpen):
     slug = "vault-in-use"
     meaning = "Another process has this SQLite vault open; it serves one process."

@@ -30,14 +30,10 @@ class Framing:
     def headers(self) -> list[RawHeader]:
         """As the target sent them, in their order and case; with the coding that is used towards the
         client."""
-        headers = self._headers.headers
         if not self._chunked:
-            return headers
-        coding = self._headers.coding
-        if coding is None:
-            return [*headers, (b"Transfer-Encoding", b"chunked")]
-        at = self._headers.coding_at
-        return [*headers[:at], coding, *headers[at:]]
+            return self._headers.uncoded()
+        headers = self._headers.headers
+        return headers if self._headers.coded else [*headers, (b"Transfer-Encoding", b"chunked")]
 
     def piece(self, data: bytes) -> bytes:
         """A piece of the body as it goes on the wire; less its last byte when that is the body's last, and

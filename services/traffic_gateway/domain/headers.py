@@ -54,19 +54,16 @@ class RequestHeaders:
 
 
 class ResponseHeaders:
-    """headers: what the client gets of them, without the framing that `length` and `coding_at` describe.
+    """headers: what passes of a response's, its transfer coding still among them. coded: there is one.
+    length: of Content-Length, None without one."""
 
-    length: of Content-Length, None without one. coding: the Transfer-Encoding header as it came, whose place
-    is `coding_at`; None without one, and the place is the end."""
-
-    __slots__ = ("coding", "coding_at", "headers", "length", "size_bytes")
+    __slots__ = ("coded", "headers", "length", "size_bytes")
 
     def __init__(self, raw: Iterable[RawHeader]) -> None:
         kept: list[RawHeader] = []
         named: set[bytes] = set()
         self.length: int | None = None
-        self.coding: RawHeader | None = None
-        self.coding_at = -1
+        self.coded = False
         self.size_bytes = 0
         for pair in raw:
             name, value = pair
@@ -75,22 +72,20 @@ class ResponseHeaders:
             if lower in _HOP_BY_HOP:
                 if lower == b"connection":
                     named |= _tokens(value)
-            elif lower == b"transfer-encoding":
-                self.coding, self.coding_at = pair, len(kept)
-            elif lower.startswith(b"proxy-"):
-                pass
-            else:
-                if lower == b"content-length" and value.isdigit():
+            elif not lower.startswith(b"proxy-"):
+                if lower == b"transfer-encoding":
+                    self.coded = True
+                elif lower == b"content-length" and value.isdigit():
                     self.length = int(value)
                 kept.append(pair)
-        if named:
-            kept = _without(kept, named)
-            self.coding_at = min(self.coding_at, len(kept))
-        if self.coding is not None and self.length is not None:  # RFC 9112 6.3: the coding overrides
-            kept = [pair for pair in kept if pair[0].lower() != b"content-length"]
+        if self.coded and self.length is not None:  # RFC 9112 6.3: the coding overrides
+            named.add(b"content-length")
             self.length = None
-            self.coding_at = min(self.coding_at, len(kept))
-        self.headers = kept
+        self.headers = _without(kept, named) if named else kept
+
+    def uncoded(self) -> list[RawHeader]:
+        """The headers for a body that is sent without a transfer coding."""
+        return _without(self.headers, {b"transfer-encoding"}) if self.coded else self.headers
 
 
 def serialized(headers: Iterable[RawHeader]) -> bytes:

@@ -170,6 +170,8 @@ class Gateway:
         headers = ResponseHeaders(response.headers)
         if headers.size_bytes > self._config.max_head_bytes:
             raise UpstreamMalformed(f"{headers.size_bytes} bytes of headers came from {call.url}")
+        if headers.coded and not response.chunked:
+            raise UpstreamMalformed(f"{call.url} answers in a transfer coding that does not end in chunked")
         reason = response.reason.encode("utf-8", "surrogateescape")
         call.answered(response.status, reason, response.http_version, response.headers)
         framing = Framing(

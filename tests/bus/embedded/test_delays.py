@@ -17,10 +17,6 @@ from tests.bus.embedded.catching import ORDERS, Catcher, frame, leave_as_after_a
 HOUR_S = 3600.0
 
 
-def after(clock: ManualClock, seconds: float) -> dict[str, object]:
-    return {"due": clock.now() + timedelta(seconds=seconds)}
-
-
 async def test_ten_hours_and_ninety_seconds_live_side_by_side(
     transport: EmbeddedTransport, clock: ManualClock
 ) -> None:

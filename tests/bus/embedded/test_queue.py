@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bus.embedded import EmbeddedTransport, open_embedded
+from bus.embedded import EmbeddedTransport
 from bus.embedded import queue as queues
-from bus.errors import Backpressure, NotRouted, TopicInvalid, TopologyDiffers, Unavailable
+from bus.errors import NotRouted, TopicInvalid, TopologyDiffers
 from bus.message import Subscription
-from bus.testing import ManualClock, turns
+from bus.testing import turns
 from bus.transport import Delivered, Frame
 from tests.bus.embedded.catching import ORDERS, Catcher, frame
 
@@ -316,24 +316,6 @@ async def test_send_later_needs_a_declared_subscription(transport: EmbeddedTrans
         await transport.send_later("billing", frame("a"))
 
 
-async def test_a_full_subscription_pushes_back_until_it_is_worked_off(transport: EmbeddedTransport) -> None:
-    vault = Subscription(name="vault", patterns=("#",), max_bytes=20, pushes_back=True)
-    caught = Catcher()
-    await transport.consume(vault, caught)
-    await transport.publish(frame("x" * 15))
-    await transport.publish(frame("y" * 15))
-    with pytest.raises(Backpressure, match="vault"):
-        await transport.publish(frame("z"))
-    assert transport.state() == "blocked"
-    waiting = asyncio.ensure_future(transport.wait_ready())
-    for delivered in await caught.until(2):
-        delivered.done()
-    async with asyncio.timeout(5):
-        await waiting
-    assert transport.state() == "ready"
-    await transport.publish(frame("z"))
-
-
 async def test_a_deliver_that_raises_stops_nobody_else(transport: EmbeddedTransport) -> None:
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
@@ -368,32 +350,6 @@ async def test_a_delivery_does_not_inherit_the_context_of_who_settled_the_last(
     (await caught.until(1))[0].done()
     await caught.until(2)
     assert seen == ["none", "none"]
-
-
-async def test_a_closed_transport_takes_nothing(clock: ManualClock) -> None:
-    async with open_embedded(None, clock=clock) as transport:
-        await transport.declare([ORDERS])
-    assert transport.state() == "closed"
-    for refused in (transport.publish(frame("a")), transport.wait_ready(), transport.declare([ORDERS])):
-        with pytest.raises(Unavailable, match="closed"):
-            await refused
-
-
-async def test_without_a_path_everything_works_in_memory(clock: ManualClock) -> None:
-    async with open_embedded(None, clock=clock) as transport:
-        caught = Catcher(settles=True)
-        await transport.declare([ORDERS])
-        await transport.publish(frame("a"))
-        await transport.consume(ORDERS, caught)
-        await transport.publish(frame("b"))
-        await caught.until(2)
-        assert caught.bodies == ["a", "b"]
-
-
-async def test_errors_of_the_caller_come_out_as_they_are(clock: ManualClock) -> None:
-    with pytest.raises(ZeroDivisionError):
-        async with open_embedded(None, clock=clock):
-            raise ZeroDivisionError
 
 
 async def until_frames_on_disk(transport: EmbeddedTransport, count: int) -> None:

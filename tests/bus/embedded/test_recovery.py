@@ -10,8 +10,12 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from sqlite3 import Connection
+
+import pytest
 
 from bus.embedded import EmbeddedTransport, open_embedded
+from bus.embedded import journal as statements
 from bus.message import Subscription
 from bus.testing import ManualClock
 from bus.transport import Delivered
@@ -180,6 +184,26 @@ async def test_settled_frames_leave_the_file_and_its_space_is_used_again(
     )  # of 30 MB a second
 
 
+async def test_a_backlog_that_was_worked_off_gives_its_disk_back(
+    transport: EmbeddedTransport, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "KEEP_PAGES", 64)
+    monkeypatch.setattr(statements, "VACUUM_PAGES", 100)
+    await transport.declare([ORDERS])
+    body = os.urandom(100_000)
+    for _ in range(100):
+        await transport.publish(frame(body))
+    caught = Catcher(settles=True)
+    await transport.consume(ORDERS, caught)
+    await caught.until(100)
+    transport._settling.flush()
+    async with asyncio.timeout(5):
+        while await transport._committer.run(statements._much_unused, kind="read"):
+            pass
+        await transport._committer.run(_checkpoint, kind="read")
+    assert journal.stat().st_size < 2_000_000  # of 10
+
+
 async def test_a_subscription_of_a_stopped_service_keeps_its_frames(
     journal: Path, clock: ManualClock
 ) -> None:
@@ -214,3 +238,7 @@ async def test_many_kept_frames_are_read_in_pages(transport: EmbeddedTransport) 
         for number in range(150):
             tasks.create_task(transport.publish(frame(str(number), "bus.event.parked.billing")))
     assert [int(kept.body) async for kept in transport.kept()] == list(range(150))
+
+
+def _checkpoint(connection: Connection) -> None:
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -186,7 +186,14 @@ def test_an_error_names_what_is_wrong(path: str, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["x-short.localhost", f"x{KEY}.localhost", f"a---b-{KEY}.localhost", f"{KEY}.x.localhost"]
+    "host",
+    [
+        "x-short.localhost",
+        f"x{KEY}.localhost",
+        f"a---b-{KEY}.localhost",
+        f"{KEY}.x.localhost",
+        f"a.b-{KEY}.localhost",
+    ],
 )
 def test_a_host_below_the_domain_must_hold_a_key(host: str) -> None:
     with pytest.raises(AddressInvalid):

@@ -93,6 +93,15 @@ async def test_a_target_that_speaks_no_http(answer: bytes) -> None:
         await failed(f"http://{api.authority}/".encode(), "upstream-malformed", 502, "no HTTP/1.x")
 
 
+async def test_a_target_whose_transfer_coding_cannot_be_passed_on() -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc")
+
+    async with target(talk) as api:
+        await failed(f"http://{api.authority}/".encode(), "upstream-malformed", 502, "transfer coding")
+
+
 async def test_a_target_that_does_not_speak_tls() -> None:
     async def talk(peer: Peer) -> None:
         await peer.reader.read(10)
