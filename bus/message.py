@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
-Reply = TypeVar("Reply")
+Reply = TypeVar("Reply", covariant=True)  # an Ask[Stock] will do where an Ask[object] is asked
 
 Mode = Literal["shared", "every_instance", "ordered"]
 Exchange = Literal["events", "ingress", "asks", "signals", "bodies"]

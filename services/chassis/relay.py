@@ -91,11 +91,6 @@ class Relay:
     def spooled_bytes(self) -> int:
         return self._spool.size_bytes
 
-    @property
-    def lost_untold(self) -> int:
-        """How many could not be kept and are not reported yet."""
-        return sum(count for count, _ in self._lost.values())
-
     async def send(
         self, fact: Fact, *, key: str, subject: str | None = None, bodies: Sequence[Body] = ()
     ) -> None:

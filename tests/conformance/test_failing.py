@@ -77,9 +77,9 @@ async def test_a_long_delay_holds_back_nobody(house: House) -> None:
 
 
 async def test_ten_hours_and_ninety_seconds_side_by_side_in_one_subscription(house: House) -> None:
-    """On a transport whose delays are real, both are 10 000 times shorter."""
+    """On a transport whose delays are real, both are 20 000 times shorter."""
     clock = ManualClock() if "manual time" in house.capabilities else None
-    scale = 1.0 if clock else 1 / 10_000
+    scale = 1.0 if clock else 1 / 20_000
     recorder = Recorder(NUMBERS, retry_delays_s=(1, 1))
     recorder.answers[10] = bus.Retry("in ten hours", after_s=36_000 * scale)
     recorder.answers[90] = bus.Retry("in ninety seconds", after_s=90 * scale)
