@@ -222,9 +222,9 @@ class Link:
         """Whether an answer comes within `heartbeat_s` of turning loop. A blocked connection is given all the
         time it takes."""
         quarters = 0
-        while quarters < 4 and not asked.done() and not gone.done():
+        while quarters < 1 and not asked.done() and not gone.done():
             await asyncio.wait(
-                {asked, gone}, timeout=self._heartbeat_s / 4, return_when=asyncio.FIRST_COMPLETED
+                {asked, gone}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED
             )
             quarters = 0 if is_blocked(connection) else quarters + 1
         return asked.done() and asked.result()

@@ -31,8 +31,9 @@ from bus.rabbitmq.connection import RPC_TIMEOUT_S, Link
 from bus.rabbitmq.declaring import declare, passing_channel
 from bus.rabbitmq.delaying import Delays, Spawn
 from bus.rabbitmq.errors import translated
-from bus.rabbitmq.intake import Delivery, Intake, Window
+from bus.rabbitmq.intake import Delivery, Intake
 from bus.rabbitmq.topology import Plan
+from bus.rabbitmq.window import Window
 
 BACK_OFF_FIRST_S = 0.1
 BACK_OFF_GROWTH = 1.6

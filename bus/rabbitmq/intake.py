@@ -17,19 +17,18 @@ from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from bus.clock import Clock
-from bus.codec import MAX_BATCH_BYTES
 from bus.errors import BusError
 from bus.rabbitmq import wire
 from bus.rabbitmq.connection import RPC_TIMEOUT_S, open_channel
 from bus.rabbitmq.delaying import Delays, Spawn
 from bus.rabbitmq.errors import translated
 from bus.rabbitmq.settling import Ledger
+from bus.rabbitmq.window import Window
 from bus.transport import Frame
 
 FLUSH_S = 0.02
 SINGLY_AFTER_S = 0.5
 STOP_TIMEOUT_S = 5.0
-_LEARN_FROM = 16
 
 _log = structlog.get_logger("bus.rabbitmq")
 
@@ -62,43 +61,6 @@ class Delivery:
 
 
 Hand = Callable[[Delivery, DeliveredMessage | None], None]
-
-
-class Window:
-    """How many frames may be in hand: `most_frames`, and no more than `most_bytes` of frames of the mean
-    size. Pure.
-
-    Until sizes are known, as many as fit if each were a full batch.
-    """
-
-    def __init__(self, most_frames: int, most_bytes: int) -> None:
-        self.most_frames = max(1, most_frames)
-        self._most_bytes = most_bytes
-        self._mean_bytes = float(MAX_BATCH_BYTES)
-        self._seen = 0
-
-    def note(self, size: int) -> None:
-        """A frame of `size` bytes has come."""
-        self._seen += 1
-        weight = 1 / min(self._seen, _LEARN_FROM)
-        self._mean_bytes += (size - self._mean_bytes) * weight
-
-    @property
-    def frames(self) -> int:
-        return max(1, min(self.most_frames, int(self._most_bytes / max(1.0, self._mean_bytes))))
-
-    def wants(self, prefetch: int) -> int | None:
-        """Another prefetch, when it is worth a change: by half more, or by half less."""
-        if self._seen < _LEARN_FROM:
-            return None
-        frames = self.frames
-        if (
-            frames >= prefetch * 1.5
-            or (frames == self.most_frames and frames > prefetch)
-            or frames <= prefetch / 2
-        ):
-            return frames
-        return None
 
 
 class Intake:

@@ -33,7 +33,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from bus.clock import Clock
-from bus.errors import Backpressure, NotRouted, Unavailable
+from bus.errors import Unavailable
 from bus.message import Exchange, Subscription
 from bus.rabbitmq import address, keeping
 from bus.rabbitmq.connection import RPC_TIMEOUT_S, Link
@@ -41,6 +41,7 @@ from bus.rabbitmq.consuming import Consumption, Reading, Source
 from bus.rabbitmq.declaring import declare, passing_channel
 from bus.rabbitmq.delaying import Delays
 from bus.rabbitmq.errors import translated
+from bus.rabbitmq.instances import Instances
 from bus.rabbitmq.intake import Delivery
 from bus.rabbitmq.publishing import Publishing
 from bus.rabbitmq.requests import AT_ONCE, Answering, Asking
@@ -50,7 +51,6 @@ from bus.transport import Answer, Consumer, Deliver, Frame, State
 
 CLOSE_CONSUMERS_S = 2.5
 CLOSE_S = 5.0
-MOST_DELAYED_IN_MEMORY = 10_000
 
 _log = structlog.get_logger("bus.rabbitmq")
 
@@ -82,8 +82,6 @@ class RabbitTransport:
         self._spawned: set[asyncio.Task[None]] = set()
         self._subscriptions: dict[str, Subscription] = {}
         self._consumptions: list[Consumption] = []
-        self._every_instance: dict[str, list[Consumption]] = {}
-        self._delayed_in_memory = 0
         self._lost_frames = 0
         self._closed = False
         links = {
@@ -104,6 +102,7 @@ class RabbitTransport:
             self._publish_link, self.topology, clock, bound_s=publish_bound_s, message_ids=self._fresh()
         )
         self._delays = Delays(self._publishing, self.topology, clock)
+        self._instances = Instances(self._publishing, clock, self._spawn)
         self._asking = Asking(self._ask_link, self.topology, self._fresh)
 
     async def open(self) -> None:
@@ -159,9 +158,8 @@ class RabbitTransport:
         await self._publishing.publish(frame, exchange, due)
 
     async def send_later(self, subscription: str, frame: Frame, *, due: datetime | None = None) -> None:
-        instances = self._every_instance.get(subscription)
-        if instances:
-            self._send_to_instance(instances[0], frame, due)
+        if subscription in self._instances:
+            self._instances.send(subscription, frame, due)
             return
         queue = self.topology.suspects(subscription) if frame.suspect else self.topology.queue(subscription)
         await self._publishing.put(queue, frame, due)
@@ -184,7 +182,7 @@ class RabbitTransport:
                 return Source(plan, (Reading(plan.queues[0].name, window_frames, window_bytes),))
 
             consumption = await self._consume(subscription.name, fresh, hand)
-            self._every_instance.setdefault(subscription.name, []).append(consumption)
+            self._instances.add(consumption)
             return consumption
 
         plan = self.topology.subscription(subscription)
@@ -287,9 +285,7 @@ class RabbitTransport:
     def _forget(self, consumption: Consumption) -> None:
         if consumption in self._consumptions:
             self._consumptions.remove(consumption)
-        instances = self._every_instance.get(consumption.name, [])
-        if consumption in instances:
-            instances.remove(consumption)
+        self._instances.remove(consumption)
 
     def _forward(self, delivery: Delivery, message: DeliveredMessage | None) -> None:
         async def forward() -> None:
@@ -298,27 +294,6 @@ class RabbitTransport:
             delivery.done()
 
         self._spawn(forward())
-
-    def _send_to_instance(self, instance: Consumption, frame: Frame, due: datetime | None) -> None:
-        """An every_instance queue dies with its process, and so may what waits to go back to it: here, in
-        memory."""
-        if self._delayed_in_memory >= MOST_DELAYED_IN_MEMORY:
-            raise Backpressure(
-                f"{instance.name}: {MOST_DELAYED_IN_MEMORY} delayed frames wait in this process"
-            )
-
-        async def send() -> None:
-            try:
-                if due is not None:
-                    await self._clock.sleep((due - self._clock.now()).total_seconds())
-                for queue in instance.queues:
-                    with suppress(NotRouted, Unavailable):
-                        await self._publishing.put(queue, frame)
-            finally:
-                self._delayed_in_memory -= 1
-
-        self._delayed_in_memory += 1
-        self._spawn(send())
 
     async def _prepare(self, connection: Connection) -> None:
         """A broker may come back empty."""

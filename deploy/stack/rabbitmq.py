@@ -66,6 +66,7 @@ def prepare(folder: Path, ports: Ports, server: Path, *, chroot: Path | None = N
     cookie.write_text(secrets.token_hex(20))
     cookie.chmod(0o400)
     config, tls_url = CONFIG.format(port=port, user=USER, password=password), ""
+    tls_port = None
     if made := certificates.make(data):
         certificate, key = made
         tls_port = ports.take()
@@ -124,6 +125,7 @@ def prepare(folder: Path, ports: Ports, server: Path, *, chroot: Path | None = N
             name="rabbitmq",
             url=f"amqp://{USER}:{password}@127.0.0.1:{port}/",
             tls_url=tls_url,
+            tls_port=tls_port,
             port=port,
             password=password,
             probe="amqp",

@@ -54,6 +54,7 @@ class Spec:
     """The start of the command line of its control tool."""
     tls_url: str = ""
     """What a client connects to over TLS, if the server offers that."""
+    tls_port: int | None = None
     container: str | None = None
     """The container's name, when it runs in Docker."""
     data: list[str] = field(default_factory=list)
@@ -130,9 +131,8 @@ class Server:
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when it serves clients; StackError, with its last output, when it does not."""
-        probe = PROBES[self.spec.probe]
         deadline = time.monotonic() + timeout_s
-        while not probe(self.port, self.spec.password):
+        while not self._serves():
             if not self.running:
                 raise StackError(f"{self.spec.name} ended while it was starting.\n{self._last_words()}")
             if time.monotonic() > deadline:
@@ -198,6 +198,10 @@ class Server:
         for path in self.spec.data:
             shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _serves(self) -> bool:
+        others = [] if self.spec.tls_port is None else [self.spec.tls_port]
+        return PROBES[self.spec.probe](self.port, self.spec.password) and all(map(process.listening, others))
 
     def _signal(self, number: signal.Signals) -> None:
         pid = self.pid

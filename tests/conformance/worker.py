@@ -109,7 +109,7 @@ async def flood(house: House, count: int) -> None:
 
 async def _publish_many(bus: Bus, count: int) -> None:
     for start in range(0, count, 500):
-        await bus.publish(*(Drawn(number, b"x" * 400) for number in range(start, min(count, start + 500))))
+        await bus.publish(*(Drawn(number, b"x" * 1500) for number in range(start, min(count, start + 500))))
 
 
 def _peak_bytes() -> int:

@@ -188,24 +188,28 @@ async def _never(asked: object) -> bytes:
     return b""
 
 
-async def test_a_handler_that_blocks_the_loop_does_not_cost_the_connection(amqp_url: str) -> None:
-    """Blocked for three times as long as a silent broker would be given."""
-    async with opened(amqp_url, heartbeat_s=1) as transport:
+async def test_a_handler_that_blocks_the_loop_does_not_cost_the_connection(
+    amqp_url: str, broker: Server
+) -> None:
+    """Blocked for longer than a silent broker would be given, while the broker is asked whether it lives."""
+    async with opened(amqp_url, heartbeat_s=2) as transport:
         inbox = Inbox()
         await transport.consume(BILLING, inbox)
         await transport.publish(frame("x"))
         delivered = await inbox.next()
-        _block(4.5)
+        await asyncio.to_thread(broker.pause)
+        await CLOCK.sleep(1.2)  # it was asked at some moment since, and cannot answer yet
+        _block(broker, 4)
         delivered.done()
         await transport.publish(frame("y"))
         after = await inbox.next()
         assert (after.frame.body, after.returned) == (b"y", 0)
-        await CLOCK.sleep(1.5)
         assert transport.state() == "ready"
         assert inbox.bodies == ["x", "y"]
 
 
-def _block(seconds: float) -> None:
+def _block(broker: Server, seconds: float) -> None:
+    broker.resume()
     time.sleep(seconds)
 
 

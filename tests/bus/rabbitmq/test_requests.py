@@ -101,6 +101,38 @@ async def test_instances_of_one_name_divide_the_requests_and_other_names_do_not(
         assert names == ["one"] * 6
 
 
+async def test_a_request_whose_answerer_dies_is_not_given_to_another(amqp_url: str) -> None:
+    """It may have been half carried out: whether to repeat it is for the one who asks to decide."""
+    asked: dict[str, list[bytes]] = {"first": [], "second": []}
+    begun = asyncio.Event()
+
+    async def answer_first(request: Frame) -> bytes:
+        asked["first"].append(request.body)
+        begun.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def answer_second(request: Frame) -> bytes:
+        asked["second"].append(request.body)
+        return b""
+
+    async with opened(amqp_url) as asking, opened(amqp_url) as second:
+        async with opened(amqp_url) as first, asyncio.TaskGroup() as tasks:
+            await first.answer("stock", [STOCK], answer_first)
+            told = tasks.create_task(_outcome(asking.request(frame("half done", STOCK), timeout_s=3)))
+            await begun.wait()
+            await second.answer("stock", [STOCK], answer_second)
+            first._ask_link.renew()
+            while begun.is_set() and first.state() == "ready":
+                await CLOCK.sleep(0.01)
+        # What went back to the queue stands before this one.
+        await asking.request(frame("next", STOCK), timeout_s=10)
+        assert isinstance(await told, DeadlinePassed)
+    assert asked["first"] == [b"half done"]
+    assert b"half done" not in asked["second"]
+    assert b"next" in asked["second"]
+
+
 async def test_closing_lets_those_in_hand_finish(amqp_url: str) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

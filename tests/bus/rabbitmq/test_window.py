@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from bus.codec import MAX_BATCH_BYTES
-from bus.rabbitmq.intake import Window
+from bus.rabbitmq.window import Window
 
 MIB = 1024 * 1024
 
