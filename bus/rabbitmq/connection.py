@@ -157,14 +157,15 @@ class Link:
             if not isinstance(error, Exception) or not is_lost(error):
                 raise
             raise self._why_not(error) from error
-        if self.closed:
-            await _close(connection, wire)
-            return
         try:
-            await self._prepare(connection)
+            if not self.closed:
+                await self._prepare(connection)
         except BaseException:
             await _close(connection, wire)
             raise
+        if self.closed:  # in the meantime
+            await _close(connection, wire)
+            return
         self.connection = connection
         self._up.set()
 
@@ -222,9 +223,9 @@ class Link:
         """Whether an answer comes within `heartbeat_s` of turning loop. A blocked connection is given all the
         time it takes."""
         quarters = 0
-        while quarters < 1 and not asked.done() and not gone.done():
+        while quarters < 4 and not asked.done() and not gone.done():
             await asyncio.wait(
-                {asked, gone}, timeout=self._heartbeat_s, return_when=asyncio.FIRST_COMPLETED
+                {asked, gone}, timeout=self._heartbeat_s / 4, return_when=asyncio.FIRST_COMPLETED
             )
             quarters = 0 if is_blocked(connection) else quarters + 1
         return asked.done() and asked.result()

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aiormq.exceptions import AMQPError, ChannelPreconditionFailed, DeliveryError, PublishError
+from aio_pika.exceptions import AMQPError, ChannelPreconditionFailed, DeliveryError, PublishError
 
 from bus.errors import Backpressure, BusError, NotRouted, Unavailable
 

@@ -15,6 +15,7 @@ import asyncio
 import itertools
 from datetime import datetime
 
+from aio_pika import DeliveryMode
 from aiormq import Connection
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -90,7 +91,7 @@ class Publishing:
             Basic.Properties(
                 content_type=properties.content_type,
                 headers=headers,
-                delivery_mode=2,
+                delivery_mode=DeliveryMode.PERSISTENT,
                 message_id=self._message_id(),
             ),
         )

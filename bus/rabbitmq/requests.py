@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable
 
 import structlog
+from aio_pika import DeliveryMode
 from aiormq import Connection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
@@ -116,7 +117,7 @@ class Asking:
 
     async def reply(self, to: str, correlation: str, body: bytes) -> None:
         """To one who asked. Whether anybody still waits is not known. Raises Unavailable."""
-        properties = Basic.Properties(correlation_id=correlation, delivery_mode=1)
+        properties = Basic.Properties(correlation_id=correlation, delivery_mode=DeliveryMode.NOT_PERSISTENT)
         await self._send("", to, body, properties)
 
     async def signal(self, frame: Frame) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from aio_pika import ExchangeType
 
 from bus.errors import TopicInvalid
 from bus.message import Exchange, Subscription
@@ -50,7 +51,7 @@ class ExchangeSpec(msgspec.Struct, frozen=True):
     """A durable exchange."""
 
     name: str
-    kind: str = "topic"
+    kind: str = ExchangeType.TOPIC.value
     arguments: Arguments = {}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from aio_pika import DeliveryMode
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
@@ -52,7 +53,7 @@ def routed(frame: Frame, message_id: str, *, lasting: bool = True) -> Basic.Prop
     return Basic.Properties(
         content_type=frame.content_type,
         headers=headers,
-        delivery_mode=2 if lasting else 1,
+        delivery_mode=DeliveryMode.PERSISTENT if lasting else DeliveryMode.NOT_PERSISTENT,
         message_id=message_id,
     )
 
@@ -70,7 +71,10 @@ def addressed(
     if exchange is not None:
         headers[EXCHANGE] = exchange
     return Basic.Properties(
-        content_type=frame.content_type, headers=headers, delivery_mode=2, message_id=message_id
+        content_type=frame.content_type,
+        headers=headers,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=message_id,
     )
 
 

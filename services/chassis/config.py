@@ -66,8 +66,9 @@ class Settings(msgspec.Struct, frozen=True):
     data_dir: where everything is kept; not given: `trunkline-data` in the working folder if that is there,
     else the user's data folder. bus_url: `embedded:` is a journal in the data folder, `embedded:PATH` one in
     that file; or `amqp://` or `amqps://USER:PASSWORD@HOST[:PORT][/VHOST]`. vault_url: `sqlite:` keeps the log
-    in the data folder, `sqlite:PATH` in that file. redis_url: nothing needs Redis yet. bind: the address that
-    gateway and API listen on. gateway_domain: host names below it are addresses of the host scheme.
+    in the data folder, `sqlite:PATH` in that file. redis_url: what instances share, `memory:` or
+    `redis://...`. bind: the address that gateway and API listen on. gateway_domain: host names below it are
+    addresses of the host scheme.
     gateway_port, api_port: 0 lets the system choose. log_format: on standard error; `auto` is pretty on a
     terminal, else JSON, a line each. log_level: `auto` is warning under `up`, else info."""
 

@@ -13,6 +13,7 @@ from services import catalog
 from services.chassis import config, telemetry
 from services.chassis.config import Loaded
 from services.chassis.host import Host, Part, open_host
+from services.chassis.redis import open_inbox
 from services.cli import exits, version
 from services.cli.exits import Trouble
 
@@ -55,9 +56,16 @@ async def system(
     ]
     subscriptions = catalog.contracts().subscriptions
     async with (
+        open_inbox(loaded.settings.redis_url) as inbox,
         connect(bus_url(loaded), source="host", subscriptions=subscriptions) as bus,
         open_host(
-            bus, parts, data_dir=loaded.data_dir, version=version(), drain_s=DRAIN_S, signals=signals
+            bus,
+            parts,
+            data_dir=loaded.data_dir,
+            version=version(),
+            drain_s=DRAIN_S,
+            signals=signals,
+            inbox=inbox,
         ) as host,
     ):
         yield bus, host

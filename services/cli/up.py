@@ -48,7 +48,9 @@ def up(
 
 
 async def _up(loaded: Loaded, *, sample: bool, as_json: bool) -> int:
+    from bus.errors import BusError
     from services import catalog
+    from services.cli.exits import Trouble
     from services.cli.running import ending, system
 
     async with system(catalog.SERVICES, loaded) as (bus, host):
@@ -59,8 +61,13 @@ async def _up(loaded: Loaded, *, sample: bool, as_json: bool) -> int:
                     from services.cli.sample import serve_sample
 
                     sample_url = await beside.enter_async_context(serve_sample(bus.clock))
-                found, first = await settle(bus, host, loaded)
-                _tell(found, loaded, sample_url, first=first, as_json=as_json)
+                try:
+                    found, first = await settle(bus, host, loaded)
+                except (BusError, Trouble):
+                    if not host.stopping:
+                        raise  # stopped while it started, it has nothing more to tell
+                else:
+                    _tell(found, loaded, sample_url, first=first, as_json=as_json)
                 await host.until_stopped()
                 if not as_json:
                     print("\nEnding: finishing what is in hand. Ctrl-C again ends at once.", flush=True)

@@ -12,6 +12,7 @@ import msgspec
 from bus.clock import Clock
 from bus.connect import Bus
 from bus.ids import Ids
+from bus.middleware.dedupe import Inbox
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -19,7 +20,8 @@ class Ground(msgspec.Struct, frozen=True):
 
     bus: with the service's name as `source`. data_dir: the installation's folder; a service writes below
     `data_dir / <name>`. announce(name, value): tells the host what was found out at start ("url" ->
-    "http://127.0.0.1:7080"), for the status page and the person at the terminal.
+    "http://127.0.0.1:7080"), for the status page and the person at the terminal. inbox: for routers whose
+    effects cannot simply be repeated; None means this process's memory.
     """
 
     bus: Bus
@@ -27,6 +29,7 @@ class Ground(msgspec.Struct, frozen=True):
     ids: Ids
     data_dir: Path
     announce: Callable[[str, str], None]
+    inbox: Inbox | None = None
 
 
 class Service(Protocol):

@@ -17,6 +17,7 @@ import structlog
 
 from bus.connect import Bus
 from bus.errors import BusError, Unavailable
+from bus.middleware.dedupe import Inbox
 from schemas.mission_control import (
     BEAT_EVERY_S,
     ServiceBeat,
@@ -41,7 +42,14 @@ class Host:
     """The services of one process. Made by `open_host`."""
 
     def __init__(
-        self, bus: Bus, parts: Sequence[Part], *, data_dir: Path, version: str, drain_s: float
+        self,
+        bus: Bus,
+        parts: Sequence[Part],
+        *,
+        data_dir: Path,
+        version: str,
+        drain_s: float,
+        inbox: Inbox | None,
     ) -> None:
         self._bus = bus
         self._drain_s = drain_s
@@ -49,7 +57,7 @@ class Host:
         self._settled = asyncio.Event()  # each service is ready, waiting or failed for the first time
         self._failure: ServiceFailed | None = None
         instance = bus.ids.new()
-        self._running = [_Running(part, bus, data_dir, instance, version) for part in parts]
+        self._running = [_Running(part, bus, data_dir, instance, version, inbox) for part in parts]
         self.board = Board(bus.clock)
         self.overdue: tuple[str, ...] = ()  # services that did not drain in time
 
@@ -182,11 +190,12 @@ async def open_host(
     version: str,
     drain_s: float = 10.0,
     signals: bool = False,
+    inbox: Inbox | None = None,
 ) -> AsyncIterator[Host]:
     """Start `parts` on `bus`. Ready when every service is (or waits for something that is down); drained on
     exit. With `signals` SIGINT and SIGTERM ask for the end, also while it starts: look at `stopping`. Raises
     ServiceFailed."""
-    host = Host(bus, parts, data_dir=data_dir, version=version, drain_s=drain_s)
+    host = Host(bus, parts, data_dir=data_dir, version=version, drain_s=drain_s, inbox=inbox)
     failure: Exception | None = None
     async with bus.as_source("host").serve(host.board.router()):
         with _signals(host) if signals else nullcontext():
@@ -223,7 +232,9 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 class _Running:
     """One service of this process and how it is."""
 
-    def __init__(self, part: Part, bus: Bus, data_dir: Path, instance: str, version: str) -> None:
+    def __init__(
+        self, part: Part, bus: Bus, data_dir: Path, instance: str, version: str, inbox: Inbox | None
+    ) -> None:
         self.part = part
         self.state: ServiceState = "starting"
         self.was_ready = False
@@ -233,7 +244,7 @@ class _Running:
         self.changed = asyncio.Event()
         self._identity = (instance, version, platform.node(), os.getpid())
         self._started_at: datetime = bus.clock.now()
-        self.ground = Ground(bus.as_source(part.name), bus.clock, bus.ids, data_dir, self._announce)
+        self.ground = Ground(bus.as_source(part.name), bus.clock, bus.ids, data_dir, self._announce, inbox)
 
     def _announce(self, name: str, value: str) -> None:
         self.announced[name] = value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import sys
 import tempfile
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -195,7 +197,11 @@ def _progress(out: Console) -> Progress:
 
 def _what_next(out: Console) -> None:
     _say(out, "What next", "")
-    out.print("  make up                                  start it for yourself")
+    activate = Path(sys.executable).with_name("activate")
+    if shutil.which("trunkline") is None and activate.exists():
+        shown = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        out.print(f"  . {shown!s:<39}so that `trunkline` is found", soft_wrap=True)
+    out.print("  trunkline up --sample                    start it for yourself, with the tea shop")
     out.print("  trunkline url https://api.example.com/   the address to call instead of that one")
     out.print("  trunkline tail                           watch calls as they come")
     out.print("  trunkline replay last                    send the newest call again and compare")

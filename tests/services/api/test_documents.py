@@ -115,6 +115,22 @@ async def test_the_page_shows_every_route_and_loads_nothing(api: Standing) -> No
     assert "<script" not in page
 
 
+async def test_what_is_said_of_a_parameter_stands_beside_it_and_nowhere_else(api: Standing) -> None:
+    document = await document_of(api)
+    put = document["paths"]["/v1/buckets/{key}"]["put"]
+    assert put["description"].endswith("Refused: bucket-invalid.\n\nNeeds the scope `buckets:write`.")
+    assert "body_cap_bytes" not in put["description"]
+    properties = put["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert properties["body_cap_bytes"]["description"].startswith("how much of each body")
+    assert document["paths"]["/v1/buckets"]["get"]["description"].startswith("The buckets of a team.\n")
+    async with api.client.get("/v1/docs") as answer:
+        page = await answer.text()
+    before_schemas = page.partition("<h2 id=schemas>")[0]
+    assert "<td>12 characters, a-z and 0-9. Required." in before_schemas
+    assert "1 to 500. <code>50</code> unless given." in before_schemas
+    assert "`" not in before_schemas
+
+
 def test_each_problem_is_explained_once() -> None:
     kinds = [*web.KINDS, *KINDS]
     assert len({kind.slug for kind in kinds}) == len(kinds)

@@ -17,7 +17,7 @@ from bus import codec
 from bus.errors import SpoolFull, Unavailable
 from bus.event import Event
 from bus.message import Fact, Subscription
-from bus.testing import Harness, ManualClock
+from bus.testing import Harness, ManualClock, turns
 from schemas.request_vault import BODIES, BodyChunk
 from services.chassis.relay import CHUNK_BYTES, Relay
 from tests.bus.memory import MemoryTransport, memory_bus
@@ -146,7 +146,7 @@ async def test_a_full_spool_refuses_send_and_counts_send_soon(tmp_path: Path) ->
         relay.send_soon(Noted(4, "x" * 1000), key="b")
         async with asyncio.timeout(10):
             while relay.spooled_bytes == held:  # the report of what was lost has room
-                await asyncio.sleep(0.001)
+                await turns(1)
         back(transport)
         await until(transport, 1, bus.clock)
         relay.send_soon(Noted(5), key="b")
