@@ -69,7 +69,6 @@ def machine() -> dict[str, Any]:
         model = names[0] if names else ""
     return {
         "system": platform.system(),
-        "release": platform.release(),
         "processor": model or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from bus import codec
-from bus.errors import AskFailed, BusError, Malformed, Refused, TooLarge, Unavailable
+from bus.errors import AskFailed, BusError, Malformed, Refused, TooLarge, Unavailable, trace_of
 from bus.event import Event
 from bus.message import Ask
 from bus.middleware import tracing
@@ -87,7 +87,7 @@ async def answer(frame: Frame, route: Route, router: Router, bus: Bus) -> bytes:
         return encode_failure("failed", "", f"no answer within {router.deadline_s:g} s")
     except Exception as error:
         if not isinstance(error, BusError):
-            _log.error("answering failed", ask=route.pattern, exc_info=error)
+            _log.error("answering failed", ask=route.pattern, trace=trace_of(error))
         return encode_failure("failed", "", f"{type(error).__name__}: {error}")
 
 

@@ -21,7 +21,7 @@ import structlog
 
 from bus import asking, codec, parking, topics
 from bus.clock import Clock, SystemClock
-from bus.errors import CannotOpen, DeadlinePassed
+from bus.errors import CannotOpen, DeadlinePassed, trace_of
 from bus.event import Event
 from bus.ids import Ids
 from bus.message import Ask, Exchange, Fact, Message, Signal, Subscription
@@ -206,7 +206,7 @@ class Bus:
                         async with asyncio.timeout(router.deadline_s):
                             await route.handler(event.read(route.message), delivery)
         except Exception as error:
-            _log.warning("signal not handled", router=router.name, exc_info=error)
+            _log.warning("signal not handled", router=router.name, trace=trace_of(error))
 
     async def parked(self) -> list[Parked]:
         """What failed for good and was neither redriven nor discarded, oldest first."""

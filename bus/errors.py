@@ -32,6 +32,7 @@ a command that ends with it.
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -195,3 +196,9 @@ class TopologyDiffers(CannotOpen):
     slug = "topology-differs"
     meaning = "A queue or exchange exists on the broker with other arguments than this version declares."
     remedy = "Drain and delete the queue that is named, or upgrade the other processes; nothing was changed."
+
+
+def trace_of(error: BaseException) -> str:
+    """Where an exception came from, for a log: its last calls, without their variables, which may hold
+    secrets and which a logger's pretty traceback takes tens of milliseconds to draw."""
+    return "".join(traceback.format_exception(error, limit=-6))

@@ -19,11 +19,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import shutil
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -32,7 +31,7 @@ import msgpack
 import structlog
 
 from bus import codec
-from bus.errors import SpoolFull, Unavailable
+from bus.errors import Malformed, SpoolFull, Unavailable
 from bus.event import Event
 from bus.message import Exchange
 from bus.tasks import task_group
@@ -63,7 +62,8 @@ class Spool:
         self._segment_bytes = 0
         self._next_number = 1
         self._waiting: list[tuple[list[bytes], asyncio.Future[None]]] = []
-        self._writing = False
+        self._writing: list[asyncio.Future[None]] = []
+        self._closed = False
         self._work = asyncio.Event()
         self.size_bytes = 0
         self.filled = asyncio.Event()
@@ -84,8 +84,10 @@ class Spool:
                     try:
                         yield spool
                     finally:
+                        spool._closed = True
                         writer.cancel()
             finally:
+                spool._refuse_waiting()
                 await spool._on_disk(spool._close)
 
     @property
@@ -95,10 +97,12 @@ class Spool:
 
     async def put(self, events: Sequence[Event], exchange: Exchange = "events") -> None:
         """Return once these are on disk. Raises SpoolFull, or Unavailable when the disk refuses."""
-        records = []
-        for start in range(0, len(events), codec.MAX_BATCH_EVENTS):
-            body = codec.encode_batch(events[start : start + codec.MAX_BATCH_EVENTS])
-            records.append(msgpack.packb([FORMAT, zlib.crc32(body), exchange, body]))
+        if self._closed:
+            raise Unavailable(f"the spool {self._folder} is closed")
+        records = [
+            msgpack.packb([FORMAT, zlib.crc32(body), exchange, body])
+            for body in map(codec.join_batch, _batches(events))
+        ]
         size = sum(map(len, records))
         if self.size_bytes + size > self._max_bytes:
             raise SpoolFull(
@@ -118,26 +122,31 @@ class Spool:
             group, self._waiting = self._waiting, []
             records = [record for some, _ in group for record in some]
             error: Unavailable | None = None
-            self._writing = True
+            self._writing = [kept for _, kept in group]
             try:
                 await self._on_disk(partial(self._append, records))
-            except OSError as refusal:
+            except Unavailable as refusal:
                 self.size_bytes -= sum(map(len, records))
-                error = Unavailable(f"the spool {self._folder} cannot be written: {refusal}")
-            finally:
-                self._writing = False
-            for _, kept in group:
+                error = refusal
+            for kept in self._writing:
                 if kept.done():
                     continue
                 if error is None:
                     kept.set_result(None)
                 else:
                     kept.set_exception(error)
+            self._writing = []
+
+    def _refuse_waiting(self) -> None:
+        """Nobody writes any more: whoever still waits is told so."""
+        for kept in (*self._writing, *(kept for _, kept in self._waiting)):
+            if not kept.done():
+                kept.set_exception(Unavailable(f"the spool {self._folder} was closed"))
 
     async def drain(self, take: Take) -> None:
         """Hand everything to `take` in order, what arrives meanwhile included; return when nothing is left.
-        What `take` raises ends it; nothing is lost, and draining again begins with the oldest segment that
-        was not taken whole."""
+        What `take` raises ends it, as does a disk that refuses (Unavailable); nothing is lost, and draining
+        again begins with the oldest segment that was not taken whole."""
         while True:
             segment = await self._on_disk(self._oldest)
             if segment is None:
@@ -151,28 +160,36 @@ class Spool:
                 return
             records, whole = await self._on_disk(partial(_read, segment))
             for exchange, body in records:
-                await take(codec.decode_batch(body), exchange)
+                try:
+                    events = codec.decode_batch(body)
+                except Malformed as error:  # it would hold back everything behind it for ever
+                    _log.error("a spooled record cannot be read", segment=str(segment), error=str(error))
+                    whole = False
+                    continue
+                await take(events, exchange)
             await self._on_disk(partial(self._forget, segment, whole))
 
     async def adopt(self) -> int:
-        """Take over what siblings left behind that nobody holds; returns how many segments."""
+        """Take over what siblings left behind that nobody holds; returns how many segments. Raises
+        Unavailable when the disk refuses."""
         adopted = await self._on_disk(self._adopt)
         if adopted:
             _log.info("adopted segments of instances that are gone", count=adopted)
-            self.filled.set()
         return adopted
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        return await self._loop.run_in_executor(self._disk, work)
+        try:
+            return await self._loop.run_in_executor(self._disk, work)
+        except OSError as error:
+            raise Unavailable(f"the spool {self._folder} cannot be used: {error}") from error
 
     # Below: on the disk's thread
 
     def _find_segments(self) -> None:
-        segments = _segments(self._folder)
-        if segments:
-            self._next_number = int(segments[-1].stem) + 1
-            self.size_bytes = sum(path.stat().st_size for path in segments)
-            self._loop.call_soon_threadsafe(self.filled.set)
+        names = [*_segments(self._folder), *self._folder.glob("*.damaged")]
+        self._next_number = 1 + max((int(path.stem) for path in names), default=0)
+        for segment in _segments(self._folder):
+            self._loop.call_soon_threadsafe(self._grow, segment.stat().st_size)
 
     def _append(self, records: list[bytes]) -> None:
         if self._segment is None or self._segment_bytes >= SEGMENT_BYTES:
@@ -181,14 +198,19 @@ class Spool:
             self._next_number += 1
             self._segment_bytes = 0
             _sync_folder(self._folder)
-        data = b"".join(records)
+        data = memoryview(b"".join(records))
         end = self._segment_bytes
         try:
-            self._segment.write(data)
+            written = 0
+            while written < len(data):  # a disk that gets full takes a part and says nothing
+                written += self._segment.write(data[written:])
             os.fsync(self._segment.fileno())
         except OSError:
-            os.ftruncate(self._segment.fileno(), end)  # half a record must not stand before later ones
-            os.lseek(self._segment.fileno(), end, os.SEEK_SET)
+            # Half a record must not stand before later ones: it is cut off, and if even that fails, it is
+            # the last of its segment.
+            with suppress(OSError):
+                os.ftruncate(self._segment.fileno(), end)
+            self._finish_segment()
             raise
         self._segment_bytes = end + len(data)
 
@@ -213,6 +235,10 @@ class Spool:
             segment.rename(segment.with_suffix(".damaged"))
         self._loop.call_soon_threadsafe(self._shrink, size)
 
+    def _grow(self, size: int) -> None:
+        self.size_bytes += size
+        self.filled.set()
+
     def _shrink(self, size: int) -> None:
         self.size_bytes = max(0, self.size_bytes - size)
 
@@ -227,7 +253,9 @@ class Spool:
             with lock:
                 for segment in _segments(sibling):
                     self._finish_segment()
-                    shutil.move(segment, self._folder / f"{self._next_number:010d}.spool")
+                    size = segment.stat().st_size
+                    segment.rename(self._folder / f"{self._next_number:010d}.spool")
+                    self._loop.call_soon_threadsafe(self._grow, size)
                     self._next_number += 1
                     adopted += 1
                 _sync_folder(self._folder)
@@ -236,6 +264,21 @@ class Spool:
     def _close(self) -> None:
         self._finish_segment()
         self._lock.close()
+
+
+def _batches(events: Sequence[Event]) -> Iterator[list[bytes]]:
+    """Encoded events in batches that the reader's buffer holds."""
+    batch: list[bytes] = []
+    size = 0
+    for event in events:
+        encoded = codec.encode_event(event)
+        if batch and (len(batch) == codec.MAX_BATCH_EVENTS or size + len(encoded) > SEGMENT_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(encoded)
+        size += len(encoded)
+    if batch:
+        yield batch
 
 
 def _nothing() -> None:

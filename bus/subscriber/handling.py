@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from bus.errors import BusError, Malformed, Reject, Retry, Unavailable
+from bus.errors import BusError, Malformed, Reject, Retry, Unavailable, trace_of
 from bus.event import Event
 from bus.middleware import Handle, dedupe, metrics, tracing
 from bus.middleware.deadline import Watchdog
@@ -70,7 +70,10 @@ class Handling:
         except Exception as error:
             if not isinstance(error, BusError):
                 log.warning(
-                    "handler failed", subscription=self._subscription, event_id=event.id, exc_info=error
+                    "handler failed",
+                    subscription=self._subscription,
+                    event_id=event.id,
+                    trace=trace_of(error),
                 )
             return classed(error)
         return None
@@ -87,7 +90,7 @@ class Handling:
         except Exception as error:
             self._counts.failed += len(events)
             if not isinstance(error, BusError):
-                log.warning("batch handler failed", subscription=self._subscription, exc_info=error)
+                log.warning("batch handler failed", subscription=self._subscription, trace=trace_of(error))
             return classed(error)
         self._counts.handled += len(events)
         self._counts.duration_sum_s += monotonic() - started

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
 from tests.conformance.houses import EmbeddedHouse, House, RabbitHouse
 
@@ -37,17 +34,3 @@ def embedded(tmp_path: Path) -> House:
 def rabbitmq(amqp_url: str) -> House:
     """For what is a promise of this transport alone."""
     return RabbitHouse(amqp_url)
-
-
-def _brief(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    if "exc_info" in event:
-        event["exc_info"] = repr(event["exc_info"])
-    return event
-
-
-@pytest.fixture(autouse=True, scope="session")
-def plain_logs() -> Iterator[None]:
-    """An error in one line."""
-    structlog.configure(processors=[_brief, structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.reset_defaults()

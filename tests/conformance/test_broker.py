@@ -15,6 +15,7 @@ from deploy.stack import Server
 from tests.conformance.houses import REAL, House, depth, empty, opened, until
 from tests.conformance.messages import LEDGER, NUMBERS, Beat, Drawn, Moved, Sum, SumOf
 from tests.conformance.recording import Recorder
+from tests.vhosts import QUEUES_REGISTERED_S
 
 
 @pytest.mark.slow
@@ -42,6 +43,7 @@ async def test_the_broker_is_killed_twice_under_load(rabbitmq: House, broker: Se
             for number in range(100):
                 await publishers.publish(Drawn(publisher * 100 + number), timeout_s=100)
 
+        await REAL.sleep(QUEUES_REGISTERED_S)
         async with asyncio.TaskGroup() as tasks:
             for publisher in range(100):
                 tasks.create_task(publish(publisher))

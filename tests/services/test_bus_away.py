@@ -11,6 +11,7 @@ import pytest
 
 from deploy.stack import Server
 from tests.services.cli.an_installation import Installation, an_installation
+from tests.vhosts import QUEUES_REGISTERED_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -32,6 +33,7 @@ def test_calls_captured_while_the_broker_is_away_are_kept(
 ) -> None:
     with an_installation(tmp_path / "data", "--sample", TRUNKLINE_BUS_URL=amqp_url) as it:
         before = [it.call("/teas") for _ in range(10)]
+        time.sleep(QUEUES_REGISTERED_S)
         broker.kill()
         away = [it.call("/teas") for _ in range(30)]
         away.append(it.call("/photos", b"x" * 300_000))
@@ -49,6 +51,7 @@ def test_a_strict_capture_survives_the_broker_and_the_gateway_both_dying(
     with an_installation(tmp_path / "data", "--sample", TRUNKLINE_BUS_URL=amqp_url) as it:
         it.make_strict()
         before = [it.call("/teas")[2] for _ in range(5)]
+        time.sleep(QUEUES_REGISTERED_S)
         broker.kill()
         away = [it.call("/teas")[2] for _ in range(10)]
         it.kill()

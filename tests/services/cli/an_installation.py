@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from services.cli import main
+from services.cli import exits, main
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -108,6 +108,14 @@ class Installation:
         assert done.returncode in (0, 1), done.stderr
         return json.loads(done.stdout)
 
+    def shown(self, id: str) -> Any:
+        """The call, as soon as it is readable: that is a moment after it was answered."""
+        until = time.monotonic() + 10
+        while (done := self.run("show", id, "--json")).returncode == exits.NOT_THERE:
+            assert time.monotonic() < until, done.stderr
+        assert done.returncode == exits.OK, done.stderr
+        return json.loads(done.stdout)
+
     def through(self, url: str) -> str:
         return f"{self.told['gateway_url']}/{self.told['bucket']}/{url}"
 
@@ -135,11 +143,7 @@ class Installation:
         with urllib.request.urlopen(request, timeout=20) as answer:
             assert answer.status == 200
         until = time.monotonic() + 10
-        while True:
-            _, _, id = self.call("/teas")
-            shown = self.run("show", id, "--json")
-            if shown.returncode == 0 and json.loads(shown.stdout)["strict"]:
-                return
+        while not self.shown(self.call("/teas")[2])["strict"]:
             assert time.monotonic() < until, "the gateway does not learn that the bucket is strict"
 
     def kill(self) -> None:

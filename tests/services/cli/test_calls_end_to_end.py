@@ -103,7 +103,7 @@ def test_replay_through_the_gateway_is_captured_and_compared(it: Installation) -
     document = json.loads(done.stdout)
     assert document["before"]["status"] == document["now"]["status"] == 201
     assert any(line.startswith('+  "id"') for line in document["differences"]["body"])
-    assert it.json("show", document["new_id"])["request"]["method"] == "POST"
+    assert it.shown(document["new_id"])["request"]["method"] == "POST"
 
 
 def test_replay_around_the_gateway_is_not_captured(it: Installation) -> None:
