@@ -84,6 +84,8 @@ class Gate:
     async def check_bucket(self, caller: Caller, key: str, *, may_be_new: bool = False) -> bool:
         """Whether this bucket exists. Raises Problem unless the caller may touch it. may_be_new: a client
         names it to create it, which a token limited to certain buckets cannot."""
+        if may_be_new and not caller.buckets and not is_key(key):
+            return False  # identity says what is wrong with it
         if is_key(key) and (not caller.buckets or key in caller.buckets):
             try:
                 bucket = await self._access.bucket(key)

@@ -220,6 +220,14 @@ async def test_a_client_names_a_new_bucket_by_putting_it(api: Standing) -> None:
     assert (asked.key, asked.team, asked.capture) == ("newbucket001", "us", "strict")
 
 
+async def test_identity_is_who_says_what_is_wrong_with_a_new_key(api: Standing) -> None:
+    async with api.client.put("/v1/buckets/short", json={"name": "New"}):
+        pass
+    (asked,) = api.identity.asked
+    assert isinstance(asked, PutBucket)
+    assert asked.key == "short"
+
+
 async def test_who_makes_a_bucket_can_use_it_at_once(api: Standing) -> None:
     api.doors.unseen["newbucket001"] = 4
     async with api.client.put("/v1/buckets/newbucket001", json={"name": "New"}) as answer:
