@@ -151,9 +151,7 @@ class Spool:
             segment = await self._on_disk(self._oldest)
             if segment is None:
                 if self._waiting or self._writing:
-                    await asyncio.shield(self._waiting[-1][1]) if self._waiting else await self._on_disk(
-                        _nothing
-                    )
+                    await self._on_disk(_nothing)
                     continue
                 self.size_bytes = 0
                 self.filled.clear()

@@ -24,7 +24,6 @@ class BatchSubscriber(Subscriber):
     def __init__(self, router: Router, subscription: Subscription, bus: Bus) -> None:
         super().__init__(router, subscription, bus)
         self._next: Delivered | None = None  # a suspect that was found behind others; it is taken alone
-        self._away = False
 
     async def _work(self) -> None:
         assert self._router.batch is not None
@@ -49,9 +48,6 @@ class BatchSubscriber(Subscriber):
             finally:
                 self._in_hand -= 1
                 await self._tell_settled()
-
-    def _may_finish(self) -> bool:
-        return self._in_hand == 0 or self._away
 
     async def _take(self, held: list[Delivered], max_events: int) -> None:
         work: list[tuple[Event, Frame]] = []
@@ -90,15 +86,12 @@ class BatchSubscriber(Subscriber):
 
     async def _wait_out(self, events: list[Event], error: Unavailable) -> Outcome:
         assert self._consumer is not None
-        self._away = True
         self.metrics.paused += 1
         log.warning("paused: a dependency is away", subscription=self.subscription.name, error=str(error))
-        await self._tell_settled()
         try:
             await self._consumer.pause()
             await self._hand_back_waiting()
             return await self._probe(lambda: self._handling.batch(events))
         finally:
-            self._away = False
             if not self._closing:
                 await self._consumer.resume()

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bus import codec
 from bus.errors import Unavailable
 from bus.event import Event
 from bus.message import Subscription
@@ -80,8 +79,9 @@ class InOrderSubscriber(Subscriber):
             try:
                 await self._take(opened)
             except Unavailable as error:
-                log.warning("settling failed; the frame will come back", error=str(error))
-                opened.give_back()
+                log.warning("not settled; the frame will come back", error=str(error))
+                if not self._closing:  # else the consumer gives all of them back, in their order
+                    opened.give_back()
             finally:
                 self._in_hand -= 1
                 await self._tell_settled()
@@ -143,9 +143,10 @@ class InOrderSubscriber(Subscriber):
                 if held:
                     outcome, attempts = await self._until_available(held[0][0], 0), 1
         except Unavailable as error:
-            log.warning("settling failed; what is held will come back", error=str(error))
+            log.warning("not settled; what is held will come back", error=str(error))
             for _, opened in held:
-                opened.give_back()
+                if not self._closing:
+                    opened.give_back()
         finally:
             del self._held[subject]
             self._in_hand -= 1
@@ -162,12 +163,15 @@ class InOrderSubscriber(Subscriber):
         return self._in_hand <= len(self._held)
 
     async def _until_available(self, event: Event, attempt: int) -> Outcome:
-        """Handle; while a dependency is away, wait in place. Never Unavailable."""
+        """Handle; while a dependency is away, wait in place. Raises Unavailable when this subscriber ends
+        meanwhile."""
         pause_s = PROBE_FIRST_S
         outcome = await self._handling.one(event, attempt)
         while isinstance(outcome, Unavailable):
             self.metrics.paused += 1
-            await self._clock.sleep(jittered(pause_s))
+            await self._sleep_or_leave(jittered(pause_s))
+            if self._closing:
+                raise outcome
             pause_s = min(pause_s * 2, PROBE_MOST_S)
             outcome = await self._handling.one(event, attempt)
         return outcome
@@ -176,5 +180,4 @@ class InOrderSubscriber(Subscriber):
         if self.subscription.mode == "every_instance":
             log.error("event given up", subscription=self.subscription.name, event_id=event.id, reason=reason)
             return
-        single = Frame(codec.encode_batch([event]), (event.topic,), first_failed_at=frame.first_failed_at)
-        await self._settler.park(single, reason, attempts, event)
+        await self._settler.give_up(event, frame, reason, attempts)

@@ -42,6 +42,7 @@ class Subscriber(ABC):
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._leaving = asyncio.Event()
         self._in_hand = 0
         self._settled = asyncio.Condition()
 
@@ -49,11 +50,12 @@ class Subscriber(ABC):
     async def run(self) -> AsyncIterator[Subscriber]:
         async with task_group() as tasks:
             self._tasks = tasks
-            for _ in range(self.workers):
-                self._start(self._work)
-            self._start(self._handling.watchdog.watch)
             try:
                 self._consumer = await self._bus.transport.consume(self.subscription, self._queue.put_nowait)
+                # Frames may have come by now; the workers begin when there is a consumer they can pause.
+                for _ in range(self.workers):
+                    self._start(self._work)
+                self._start(self._handling.watchdog.watch)
                 yield self
             finally:
                 await self._drain()
@@ -95,6 +97,7 @@ class Subscriber(ABC):
 
     async def _drain(self) -> None:
         self._closing = True
+        self._leaving.set()
         if self._consumer is None:
             return
         try:
@@ -117,13 +120,26 @@ class Subscriber(ABC):
 
     async def _probe(self, attempt: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Try again with back-off until the dependency answers, and return how that ended; Unavailable after
-        HOLD_MOST_S, because a broker takes back what is held for long."""
+        HOLD_MOST_S, because a broker takes back what is held for long, and when this subscriber ends: what
+        is in hand is then handed back, or its return would count as a death of its worker."""
         held_since, pause_s = self._clock.monotonic(), PROBE_FIRST_S
         while True:
-            await self._clock.sleep(jittered(pause_s))
+            await self._sleep_or_leave(jittered(pause_s))
+            if self._closing:
+                return Unavailable("the subscriber ends")
             outcome = await attempt()
             if not isinstance(outcome, Unavailable):
                 return outcome
             if self._clock.monotonic() - held_since > HOLD_MOST_S:
                 return outcome
             pause_s = min(pause_s * 2, PROBE_MOST_S)
+
+    async def _sleep_or_leave(self, delay_s: float) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            ways = [
+                tasks.create_task(self._clock.sleep(delay_s)),
+                tasks.create_task(self._leaving.wait()),
+            ]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()

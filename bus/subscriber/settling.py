@@ -96,8 +96,12 @@ class Settler:
         if delivered.returned < SPLIT_AFTER:
             return False
         for event in await self.unpack(frame):
-            single = Frame(codec.encode_batch([event]), (event.topic,), attempt=frame.attempt, suspect=True)
-            await self._send_later(single)
+            body = await self._body_of(
+                event, frame, f"it came back {delivered.returned} times", frame.attempt
+            )
+            if body is not None:
+                single = Frame(body, (event.topic,), attempt=frame.attempt, suspect=True)
+                await self._send_later(single)
         return True
 
     def next_delay_s(self, failure: Failure, attempts: int) -> float | None:
@@ -112,8 +116,11 @@ class Settler:
         """Send the event to come back after its delay, or park it."""
         attempts = frame.attempt + 1
         now = self._bus.clock.now()
+        body = await self._body_of(event, frame, failure.reason, attempts)
+        if body is None:
+            return
         single = Frame(
-            codec.encode_batch([event]),
+            body,
             (event.topic,),
             attempt=attempts,
             first_failed_at=frame.first_failed_at or now,
@@ -125,6 +132,22 @@ class Settler:
             return
         self._counts.retried += 1
         await self._send_later(single, now + timedelta(seconds=delay_s))
+
+    async def give_up(self, event: Event, frame: Frame, reason: str, attempts: int) -> None:
+        """Park one event of a frame."""
+        body = await self._body_of(event, frame, reason, attempts)
+        if body is not None:
+            single = Frame(body, (event.topic,), first_failed_at=frame.first_failed_at)
+            await self.park(single, reason, attempts, event)
+
+    async def _body_of(self, event: Event, frame: Frame, reason: str, attempts: int) -> bytes | None:
+        """The event as the body of a frame of its own. None when it is too large to travel again, which only
+        a foreign producer's can be: then its frame is parked, cut."""
+        try:
+            return codec.encode_batch([event])
+        except TooLarge as error:
+            await self.park(frame, f"{reason}; {error}", attempts, event)
+            return None
 
     async def park(self, frame: Frame, reason: str, attempts: int, event: Event | None = None) -> None:
         """Keep a frame with its reason. A foreign frame that is too large to be kept whole is cut, and the
@@ -187,8 +210,12 @@ class Settler:
 
     async def hand_back_events(self, events: list[Event], frame: Frame) -> None:
         """Return some events of a frame, as a frame of their own."""
+        try:
+            body = codec.encode_batch(events)
+        except TooLarge as error:
+            raise Unavailable(f"what is left of a frame cannot travel alone: {error}") from error
         fresh = Frame(
-            codec.encode_batch(events),
+            body,
             tuple(dict.fromkeys(event.topic for event in events)),
             attempt=frame.attempt,
             suspect=frame.suspect,

@@ -79,9 +79,6 @@ class SharedSubscriber(Subscriber):
                 await self._settler.settle_failed(event, frame, outcome)
         delivered.done()
 
-    def _may_finish(self) -> bool:
-        return self._in_hand == 0 or not self._flowing.is_set()
-
     async def _wait_out(self, events: list[Event], frame: Frame, error: Unavailable) -> Outcome:
         """A dependency is away: pause, and try the first of `events` again until it answers; return how that
         ended. Only the first worker to find out probes, the others hand their events back and then wait.
@@ -93,7 +90,6 @@ class SharedSubscriber(Subscriber):
         self._flowing.clear()
         self.metrics.paused += 1
         log.warning("paused: a dependency is away", subscription=self.subscription.name, error=str(error))
-        await self._tell_settled()
         try:
             await self._consumer.pause()
             await self._hand_back_waiting()

@@ -79,7 +79,8 @@ class Access:
             yield access
 
     async def bucket(self, key: str) -> Bucket | None:
-        """The bucket with this key, None when there is none."""
+        """The bucket with this key, None when there is none. Raises Unavailable when it is not known and the
+        log cannot be asked."""
         stream = f"{CATEGORY}.bucket-{key}"
         if self._projection.get(stream).state is None:
             await self._look_again(stream)
@@ -91,7 +92,8 @@ class Access:
         Unavailable when the state is too old to tell."""
         digest = hashlib.sha256(secret.encode()).hexdigest()
         if digest not in self._tokens:
-            await self._look_again(digest)
+            with suppress(Unavailable):  # then what is known has to do, if it is not too old
+                await self._look_again(digest)
         age_s = self._projection.age_s()
         if age_s > self._max_stale_s:
             raise Unavailable(
@@ -111,12 +113,15 @@ class Access:
         return self._projection.age_s()
 
     async def _look_again(self, what: str) -> None:
-        """Read the log up to its head, unless `what` was looked for in vain a moment ago."""
+        """Read the log up to its head, unless `what` was looked for in vain a moment ago. Raises Unavailable
+        when it cannot be read, which says nothing of `what`."""
         now = self._clock.monotonic()
         if self._noes.get(what, 0.0) > now:
             return
-        with suppress(BusError):  # then what is known has to do
+        try:
             await self._projection.refresh(LOOK_AGAIN_S)
+        except BusError as error:
+            raise Unavailable(f"the log of {CATEGORY} cannot be read: {error}") from error
         if len(self._noes) >= MAX_NOES:
             self._noes = {name: until for name, until in self._noes.items() if until > now}
         if len(self._noes) < MAX_NOES:

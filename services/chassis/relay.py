@@ -29,6 +29,7 @@ from schemas.request_vault import BodyChunk
 
 CHUNK_BYTES = 256 * 1024
 PUBLISH_TIMEOUT_S = 2.0
+DRAIN_TIMEOUT_S = 30.0  # nobody waits for it, and giving up repeats the whole segment
 GROUP_ITEMS = 256
 GROUP_BYTES = 4 * 1024 * 1024
 RETRY_FIRST_S = 0.2
@@ -126,7 +127,7 @@ class Relay:
                 finally:
                     self._waiting_bytes -= sum(item.size_bytes for item in group)
             await self._report_lost()
-            if self._closing:
+            if self._closing and not self._waiting:  # something may have come while the losses were told
                 return
 
     async def _keep_or_count(self, group: list[_Item]) -> None:
@@ -187,17 +188,23 @@ class Relay:
                 await self._spool.drain(self._take)
                 _log.info("the spool is empty again")
                 pause_s = RETRY_FIRST_S
-            except (BusError, TimeoutError):
+                self._arrived.set()  # there is room to tell what was lost
+            except (BusError, TimeoutError) as error:
+                if not isinstance(error, Unavailable | TimeoutError):
+                    _log.error("the bus refuses what is spooled, trying again", error=str(error))
                 await self._bus.clock.sleep(pause_s)
                 pause_s = min(pause_s * 2, RETRY_MOST_S)
 
     async def _take(self, events: list[Event], exchange: Exchange) -> None:
-        await self._bus.emit(*events, exchange=exchange, timeout_s=PUBLISH_TIMEOUT_S)
+        await self._bus.emit(*events, exchange=exchange, timeout_s=DRAIN_TIMEOUT_S)
 
     async def _adopt(self) -> None:
         while True:
             await self._bus.clock.sleep(ADOPT_EVERY_S)
-            await self._spool.adopt()
+            try:
+                await self._spool.adopt()
+            except Unavailable as error:
+                _log.warning("what siblings left was not adopted", error=str(error))
 
     def _count_lost(self, items: Sequence[_Item]) -> None:
         for item in items:
@@ -205,10 +212,12 @@ class Relay:
             self._lost[item.event.key] = (count + 1, since)
 
     async def _report_lost(self) -> None:
-        for key, (count, since) in list(self._lost.items()):
+        for key in list(self._lost):
+            count, since = self._lost.pop(key)  # what is lost meanwhile is counted anew
             try:
                 report = self._bus.envelop(self._lost_fact(key, count, since), key=key)
                 await self._keep([_Item(report, (), 0)])
-            except BusError:
-                return  # there is no room for the report either; it goes with the next
-            del self._lost[key]
+            except BusError:  # there is no room for the report either; it goes with the next
+                more, _ = self._lost.get(key, (0, since))
+                self._lost[key] = (count + more, since)
+                return

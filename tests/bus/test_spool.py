@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bus import codec
@@ -181,7 +183,7 @@ async def test_a_disk_that_refuses_is_unavailable_and_goes_on_later(tmp_path: Pa
     async with Spool.open(tmp_path) as spool:
         folder = tmp_path / "0"
         held = folder.rename(tmp_path / "away")
-        with pytest.raises(Unavailable, match="cannot be written"):
+        with pytest.raises(Unavailable, match="cannot be used"):
             await spool.put([event(1)])
         held.rename(folder)
         await spool.put([event(2)])
@@ -198,3 +200,91 @@ async def test_many_puts_at_once_share_the_disk(tmp_path: Path) -> None:
         taker = Taker()
         await spool.drain(taker)
         assert taker.numbers == list(range(200))
+
+
+async def test_a_disk_that_takes_a_part_of_a_record_keeps_nothing_of_it(tmp_path: Path) -> None:
+    async with Spool.open(tmp_path) as spool:
+        await spool.put([event(1)])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (spool.size_bytes + 1000, hard))
+        try:
+            with pytest.raises(Unavailable, match="cannot be used"):
+                await spool.put([event(2, "x" * 2000)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await spool.put([event(3)])
+        taker = Taker()
+        await spool.drain(taker)
+        assert taker.numbers == [1, 3]
+    assert not list(tmp_path.glob("0/*.damaged"))
+
+
+async def test_more_than_the_reader_holds_at_once_is_read_again(tmp_path: Path) -> None:
+    async with Spool.open(tmp_path) as spool:
+        await spool.put([event(n, "x" * 900_000) for n in range(40)])
+        taker = Taker()
+        await spool.drain(taker)
+        assert taker.numbers == list(range(40))
+
+
+async def test_what_was_adopted_counts_as_held(tmp_path: Path) -> None:
+    async with Spool.open(tmp_path) as first:
+        async with Spool.open(tmp_path) as second:
+            await second.put([event(1)])
+            left = second.size_bytes
+        await first.adopt()
+        assert first.size_bytes == left
+        await first.put([event(2)])
+        taker = Taker()
+        await first.drain(taker)
+        assert (taker.numbers, first.size_bytes) == ([1, 2], 0)
+
+
+async def test_what_was_set_aside_is_never_written_over(tmp_path: Path) -> None:
+    for number in (1, 2):
+        async with Spool.open(tmp_path) as spool:
+            await spool.put([event(number, "needle")])
+        [segment] = tmp_path.glob("0/*.spool")
+        segment.write_bytes(segment.read_bytes().replace(b"needle", b"noodle"))
+        async with Spool.open(tmp_path) as spool:
+            await spool.drain(Taker())
+    assert len(list(tmp_path.glob("0/*.damaged"))) == 2
+
+
+async def test_a_record_that_cannot_be_read_holds_back_nothing_behind_it(tmp_path: Path) -> None:
+    async with Spool.open(tmp_path) as spool:
+        await spool.put([msgspec.structs.replace(event(1), id="")])
+        await spool.put([event(2)])
+        taker = Taker()
+        await spool.drain(taker)
+        assert taker.numbers == [2]
+    assert list(tmp_path.glob("0/*.damaged"))
+
+
+async def test_nobody_waits_for_a_spool_that_was_closed(tmp_path: Path) -> None:
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        async with Spool.open(tmp_path) as spool:
+            late = tasks.create_task(_refused(spool, event(1)))
+            await asyncio.sleep(0)
+        await late
+        assert await _refused(spool, event(2))
+
+
+async def _refused(spool: Spool, what: Event) -> bool:
+    try:
+        await spool.put([what])
+    except Unavailable:
+        return True
+    return False
+
+
+async def test_a_disk_that_refuses_while_draining_is_unavailable(tmp_path: Path) -> None:
+    async with Spool.open(tmp_path) as spool:
+        await spool.put([event(1)])
+
+        async def take(events: list[Event], exchange: Exchange) -> None:
+            for segment in tmp_path.glob("0/*.spool"):
+                segment.unlink()
+
+        with pytest.raises(Unavailable, match="cannot be used"):
+            await spool.drain(take)

@@ -200,9 +200,10 @@ class Projection(Generic[S]):
         if self._unproved:
             await self._prove()
         while True:
-            page = await self._read(after=self.position)
-            if page.head < self.position:
-                self._start_over(f"the log ends at {page.head}, before position {self.position}")
+            after = self.position  # events may carry it past the page's head before the answer is here
+            page = await self._read(after=after)
+            if page.head < after:
+                self._start_over(f"the log ends at {page.head}, before position {after}")
                 continue
             for recorded in page.records:
                 number = recorded.position[1]

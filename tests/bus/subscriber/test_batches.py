@@ -202,3 +202,15 @@ async def test_on_exit_the_list_in_hand_is_finished_and_the_rest_goes_back() -> 
             vault.gate.set()
         assert vault.stored == [0, 1]
         assert [returned for _, returned in transport.queues["vault"].waiting] == [0]
+
+
+async def test_an_end_while_a_dependency_is_away_counts_as_no_return() -> None:
+    vault = Vault()
+    vault.refuse = lambda numbers: bus.Unavailable("disk full")
+    async with memory_bus() as (b, transport):
+        await b.declare(VAULT)
+        await place(b, 0, 1, 2)
+        for _ in range(10):
+            async with b.serve(vault.router):
+                await b.clock.advance(5)
+            assert [returned for _, returned in transport.queues["vault"].waiting] == [0]

@@ -248,3 +248,20 @@ async def test_on_exit_held_subjects_are_not_waited_for() -> None:
         async with b.serve(ledger.router):
             await b.settled()
     assert ledger.handled == [0, 1]
+
+
+async def test_on_exit_a_dependency_that_is_away_is_not_waited_for() -> None:
+    ledger = Ledger()
+    ledger.answers[1] = bus.Unavailable("down")
+    async with memory_bus() as (b, _):
+        async with AsyncExitStack() as serving:
+            await serving.enter_async_context(b.serve(ledger.router))
+            await move(b, 0, 1, 2)
+            await turns()
+            async with asyncio.timeout(5):
+                await serving.aclose()
+        assert ledger.handled == [0]
+        del ledger.answers[1]
+        async with b.serve(ledger.router):
+            await b.settled()
+    assert ledger.handled == [0, 1, 2]

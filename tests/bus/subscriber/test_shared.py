@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 import bus
@@ -17,7 +19,7 @@ from bus.router import RETRY_DELAYS_S, Delivery, Router
 from bus.subscriber.settling import SUSPECT_RETURNS
 from bus.testing import Harness, turns
 from bus.transport import Frame
-from tests.bus.memory import MemoryTransport, memory_bus
+from tests.bus.memory import MemoryConsumer, MemoryTransport, memory_bus
 
 
 class OrderPlaced(Fact, frozen=True):
@@ -430,3 +432,55 @@ async def test_a_subscription_without_instances_keeps_its_events() -> None:
         async with b.serve(shop.router):
             await b.settled()
     assert shop.tried == [1, 2]
+
+
+async def test_an_event_too_large_to_travel_again_is_parked_cut() -> None:
+    shop = Shop()
+    async with shop.open() as (b, transport):
+        event = b.envelop(OrderPlaced(1), subject="x" * codec.MAX_FRAME_BYTES)
+        shop.answers[1] = ValueError("no room on the shelf")
+        await transport.publish(Frame(codec.join_batch([msgspec.msgpack.encode(event)]), (event.topic,)))
+        await b.settled()
+        [parked] = await b.parked()
+        assert parked.reason.startswith("ValueError: no room on the shelf; event shop.order.placed")
+        assert "cut to" in parked.reason
+        assert transport.queues["shop"].depth == 0
+
+
+async def test_a_dependency_may_be_away_before_consuming_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = Shop()
+    shop.answers[1] = bus.Unavailable("down")
+    async with memory_bus() as (b, transport):
+        consume = transport.consume
+
+        async def answered_late(*args: Any, **options: Any) -> MemoryConsumer:
+            consumer = await consume(*args, **options)
+            await turns()  # a broker delivers before its answer is here
+            return consumer
+
+        monkeypatch.setattr(transport, "consume", answered_late)
+        await b.declare(Subscription("shop", (f"{OrderPlaced.TYPE}.*",)))
+        await place(b, 1)
+        async with b.serve(shop.router):
+            await b.clock.advance(1)
+            del shop.answers[1]
+            await b.clock.advance(60)
+            await b.settled()
+    assert len(shop.tried) >= 2
+
+
+async def test_an_end_while_a_dependency_is_away_counts_as_no_return() -> None:
+    shop = Shop()
+    shop.answers = dict.fromkeys(range(3), bus.Unavailable("down"))
+    async with memory_bus() as (b, transport):
+        await b.declare(Subscription("shop", (f"{OrderPlaced.TYPE}.*",)))
+        await place(b, 0, 1, 2)
+        for _ in range(10):
+            async with b.serve(shop.router):
+                await b.clock.advance(5)
+            assert [returned for _, returned in transport.queues["shop"].waiting] == [0]
+        assert not transport.queues["shop"].suspects
+        shop.answers.clear()
+        async with b.serve(shop.router):
+            await b.settled()
+        assert await b.parked() == []

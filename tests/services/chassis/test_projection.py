@@ -16,6 +16,7 @@ import pytest
 from bus.errors import Unavailable
 from bus.message import Fact
 from bus.testing import Harness, ManualClock, harness
+from schemas.request_vault import MAX_PAGE, LogPage
 from services.chassis.projection import Fold, Projection
 from tests.services.a_log import ALog
 
@@ -353,3 +354,31 @@ async def test_a_snapshot_of_format_1_is_read_for_ever(place: Place) -> None:
         assert projection.age_s() == 0
         await place.bus.clock.advance(5)
     assert place.snapshot.read_bytes() == GOLDEN.read_bytes(), "and is written the same"
+
+
+async def test_an_event_may_overtake_the_answer_that_does_not_know_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.log.record(Grown(1), OAK)
+    gone: list[str] = []
+
+    def changed(stream: str, before: Tree | None, after: Tree | None) -> None:
+        if after is None:
+            gone.append(stream)
+
+    fold = msgspec.structs.replace(FOLD, changed=changed)
+    async with place.vault(), Projection.open(place.ground, fold) as projection:
+        await place.log.tell()
+        read = projection._read
+
+        async def overtaken(*, after: int, limit: int = MAX_PAGE) -> LogPage:
+            page = await read(after=after, limit=limit)
+            place.log.record(Grown(10), OAK)
+            await place.log.tell()
+            await place.bus.settled()
+            return page
+
+        monkeypatch.setattr(projection, "_read", overtaken)
+        await projection.refresh()
+        assert cm(projection) == 11
+        assert gone == [], "nothing was forgotten meanwhile"

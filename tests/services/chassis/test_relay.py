@@ -18,6 +18,7 @@ from bus.errors import SpoolFull, Unavailable
 from bus.event import Event
 from bus.message import Fact, Subscription
 from bus.testing import Harness, ManualClock, turns
+from bus.transport import Frame
 from schemas.request_vault import BODIES, BodyChunk
 from services.chassis.relay import CHUNK_BYTES, Relay
 from tests.bus.memory import MemoryTransport, memory_bus
@@ -170,3 +171,53 @@ async def test_one_that_is_too_large_takes_no_other_with_it(tmp_path: Path) -> N
         relay.send_soon(Noted(3), key="b")
     assert numbers(transport) == [1, 3]
     assert [event.read(Lost).count for event in arrived(transport, Lost)] == [1]
+
+
+async def test_what_is_lost_while_losses_are_told_is_told_too(tmp_path: Path) -> None:
+    async with relaying(tmp_path, max_waiting_bytes=1500) as (relay, _, transport):
+        relay.send_soon(Noted(1, "x" * 1000), key="b")
+        relay.send_soon(Noted(2, "x" * 1000), key="b")
+        await _until_report_flies(transport)
+        relay.send_soon(Noted(3, "x" * 1000), key="b")
+        relay.send_soon(Noted(4, "x" * 1000), key="b")
+        transport.hold.set()  # type: ignore[union-attr]
+    assert numbers(transport) == [1, 3]
+    assert sum(event.read(Lost).count for event in arrived(transport, Lost)) == 2
+
+
+async def test_what_comes_while_losses_are_told_is_sent_before_the_relay_ends(tmp_path: Path) -> None:
+    async with relaying(tmp_path, max_waiting_bytes=1500) as (relay, _, transport):
+        relay.send_soon(Noted(1, "x" * 1000), key="b")
+        relay.send_soon(Noted(2, "x" * 1000), key="b")
+        await _until_report_flies(transport)
+        relay.send_soon(Noted(3), key="b")
+        asyncio.get_running_loop().call_soon(transport.hold.set)  # type: ignore[union-attr]
+    assert numbers(transport) == [1, 3]
+
+
+async def _until_report_flies(transport: MemoryTransport) -> None:
+    """The report of a loss waits for its confirmation; `transport.hold` keeps it back."""
+    hold = asyncio.Event()
+
+    def hold_the_report(frame: Frame) -> None:
+        if frame.topics[0].startswith(Lost.TYPE):
+            transport.hold = hold
+
+    transport.refusal = hold_the_report
+    async with asyncio.timeout(10):
+        while transport.hold is None:
+            await turns(1)
+
+
+async def test_losses_are_told_when_the_spool_is_empty_again(tmp_path: Path) -> None:
+    async with relaying(tmp_path, max_spool_bytes=1500) as (relay, bus, transport):
+        away(transport)
+        await relay.send(Noted(1, "x" * 1300), key="b")
+        relay.send_soon(Noted(2, "x" * 1000), key="b")
+        await turns()
+        back(transport)
+        async with asyncio.timeout(10):
+            while not arrived(transport, Lost):
+                await bus.clock.advance(1)
+                await asyncio.sleep(0.001)
+        assert [event.read(Lost).count for event in arrived(transport, Lost)] == [1]
