@@ -5,9 +5,9 @@ it has no subject); other subjects go on. When a dependency is away everything w
 acknowledged when all its events are settled, so frames behind a held one may be acknowledged first.
 
 An ordered frame that comes back PARK_AFTER times, first of its consumer each time, is parked event by event:
-it seems to kill its worker, and taking it apart would lose the order. What fails for good in an
-every_instance subscription is logged, not parked: its queue dies with the process, so there would be nowhere
-to redrive it to.
+it seems to kill its worker, and taking it apart would lose the order. Stops and lost connections count as
+coming back too, which is why that takes so many. What fails for good in an every_instance subscription is
+logged, not parked: its queue dies with the process, so there would be nowhere to redrive it to.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bus.transport import Delivered, Frame
 if TYPE_CHECKING:
     from bus.connect import Bus
 
-PARK_AFTER = 5
+PARK_AFTER = 20
 
 
 @dataclass

@@ -50,7 +50,9 @@ class Connection(web.RequestHandler):
             detail = " ".join((message or "it cannot be parsed").split())[:300]
             response = REQUEST_INVALID.of(f"this is no valid HTTP/1.1 request: {detail}").response()
         else:
-            _log.error("a call failed in the gateway", exc_info=exc, path=request.raw_path[:200])
+            _log.error(
+                "a call failed in the gateway", exc_info=exc, path=request.raw_path.partition("?")[0][:200]
+            )
             if request.writer.output_size > 0:
                 raise ConnectionError("the answer has begun; there is no room for another")
             response = INTERNAL_ERROR.of("the gateway failed; its log tells more").response()

@@ -12,6 +12,7 @@ import bus
 from bus import codec
 from bus.message import Fact, Mode
 from bus.router import Delivery, Router
+from bus.subscriber.in_order import PARK_AFTER
 from bus.testing import Harness, turns
 from bus.transport import Frame
 from tests.bus.memory import MemoryTransport, memory_bus
@@ -164,7 +165,7 @@ async def test_a_frame_is_acknowledged_when_all_its_events_are_settled() -> None
     assert ledger.handled == [0, 1, 2]
 
 
-async def test_a_frame_that_came_back_five_times_and_is_first_is_parked_event_by_event() -> None:
+async def test_a_frame_that_came_back_too_often_and_is_first_is_parked_event_by_event() -> None:
     ledger = Ledger()
     async with memory_bus() as (b, transport):
         first = [b.envelop(OrderMoved(number)) for number in range(2)]
@@ -173,12 +174,13 @@ async def test_a_frame_that_came_back_five_times_and_is_first_is_parked_event_by
         assert subscription is not None
         await b.declare(subscription)
         for events in (first, second):
-            transport.queues["ledger"].put(Frame(codec.encode_batch(events), (events[0].topic,)), returned=5)
+            frame = Frame(codec.encode_batch(events), (events[0].topic,))
+            transport.queues["ledger"].put(frame, returned=PARK_AFTER)
         async with b.serve(ledger.router):
             await b.settled()
         assert ledger.handled == [2, 3]  # it was not first: nothing says that it killed anybody
         assert [parked.reason for parked in await b.parked()] == [
-            "its worker died 5 times with this frame first in hand"
+            f"its worker died {PARK_AFTER} times with this frame first in hand"
         ] * 2
 
 
