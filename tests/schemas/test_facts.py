@@ -1,0 +1,113 @@
+"""Every fact that is published has one encoded example per version in tests/golden/facts, never edited: what
+is in a log today must be readable for ever. A field that changes its place or meaning needs a new VERSION and
+a new example; a field that is added, with a default, changes what is written, and gets its example under a
+new name beside the old one.
+
+`python -m tests.schemas.test_facts` writes the examples that are missing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus.message import Fact
+from bus.parking import EventDiscarded, EventParked, EventRedriven
+from schemas.identity import BucketChanged, BucketCreated, BucketDeleted, TokenCreated, TokenRevoked
+from schemas.request_vault import BodyChunk
+from schemas.traffic_gateway import (
+    Body,
+    CallCaptured,
+    CallError,
+    CapturedRequest,
+    CapturedResponse,
+    CapturesLost,
+    Timings,
+)
+from services import catalog
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "facts"
+MOMENT = datetime(2026, 1, 31, 12, 30, 15, 250_000, tzinfo=UTC)
+BUCKET = "7xzcnsgbwox2"
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+EXAMPLES: tuple[Fact, ...] = (
+    CallCaptured(
+        id="019c1360-1d62-7000-8000-000000000001",
+        bucket=BUCKET,
+        started_at=MOMENT,
+        duration_ms=12.5,
+        request=CapturedRequest(
+            "POST",
+            "https://api.example.com/orders?x=1",
+            "1.1",
+            (("Host", "api.example.com"), ("Content-Type", "application/json")),
+            Body(size_bytes=4, captured_bytes=4, sha256=SHA256, inline=b"test"),
+        ),
+        response=CapturedResponse(
+            201,
+            "Created",
+            "1.1",
+            (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")),
+            Body(size_bytes=2_000_000, captured_bytes=1_048_576, sha256=SHA256, truncated=True),
+        ),
+        error=CallError("upstream-disconnected", "the answer broke off"),
+        timings=Timings(dns_ms=0.5, connect_ms=1.0, tls_ms=2.0, send_ms=0.25, wait_ms=8.0, receive_ms=0.75),
+        status_sent=201,
+        client_address="127.0.0.1",
+        server_address="192.0.2.1:443",
+        origin="replay",
+        replay_of="019c1360-1d62-7000-8000-000000000000",
+        strict=True,
+    ),
+    CapturesLost(BUCKET, 17, MOMENT),
+    BucketCreated(BUCKET, "orders", "default", "strict", 2048),
+    BucketChanged(BUCKET, "all orders", "off", 4096),
+    BucketDeleted(BUCKET),
+    TokenCreated("t-1", "laptop", "default", SHA256, ("calls:read",), (BUCKET,), MOMENT),
+    TokenRevoked("t-1"),
+    BodyChunk(BUCKET, SHA256, 1, 3, 600_000, b"piece"),
+    EventParked(
+        subscription="billing",
+        reason="order o-2: negative total",
+        attempts=6,
+        first_failed_at=MOMENT,
+        frame=b"\x92\x01\x90",
+        topics=("shop.order.placed.eu",),
+        content_type="application/cloudevents-batch+msgpack",
+        headers={"cloudEvents:id": "o-2"},
+        event_id="o-2",
+        event_type="shop.order.placed",
+    ),
+    EventRedriven("019c1360-1d62-7000-8000-000000000002"),
+    EventDiscarded("019c1360-1d62-7000-8000-000000000002", "a test order"),
+)
+
+
+def file_of(fact: Fact) -> Path:
+    return GOLDEN / f"{fact.TYPE}-{fact.VERSION}.msgpack"
+
+
+def test_every_fact_has_an_example() -> None:
+    published = {*catalog.contracts().facts, EventParked, EventRedriven, EventDiscarded}
+    assert {type(example) for example in EXAMPLES} == published
+    assert {file_of(example) for example in EXAMPLES} <= set(GOLDEN.iterdir())
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example.TYPE))
+def test_what_was_written_is_read(example: Fact) -> None:
+    assert msgspec.msgpack.decode(file_of(example).read_bytes(), type=type(example)) == example
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example.TYPE))
+def test_what_is_written_has_not_changed(example: Fact) -> None:
+    assert msgspec.msgpack.encode(example) == file_of(example).read_bytes()
+
+
+if __name__ == "__main__":
+    for each in EXAMPLES:
+        if not file_of(each).exists():
+            file_of(each).write_bytes(msgspec.msgpack.encode(each))
