@@ -71,7 +71,7 @@ class Unavailable(BusError):
 
     slug = "unavailable"
     meaning = "Something that is needed (the broker, a database, the disk) does not answer at the moment."
-    remedy = "Start it, or wait: work is kept and goes on by itself."
+    remedy = "Start what the message names, then try again; work that the bus has taken is kept."
     exit_code = 75
 
 

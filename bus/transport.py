@@ -32,6 +32,10 @@ Promises
 
 Lost connections are repaired by the transport, with back-off and jitter, without its callers' help: consumers
 go on, what they held is delivered again; calls of a frame's `done()` from before are ignored.
+
+Not here yet, with room left for it: a durable subscription that does not push back and has outgrown its byte
+limit is unbound and marked *behind*, catches up from the log, and is bound again. Until that exists its queue
+grows on disk for as long as nobody consumes it.
 """
 
 from __future__ import annotations

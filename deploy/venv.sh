@@ -25,7 +25,7 @@ print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null && return
 }
 
 explain() {
-    say "Trunkline needs Python 3.11 or newer, with its venv module. Install it, or uv, and try again:"
+    say "Trunkline needs Python 3.11 or newer (its lock reaches to 3.14), with its venv module. Install it, or uv, and try again:"
     case $(uname -s) in
         Darwin) say "  brew install python@3.13        or:  brew install uv" ;;
         *)

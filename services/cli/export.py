@@ -18,8 +18,14 @@ from services.cli.selection import EVERYTHING, Filters
 from services.cli.where import ANY_BUCKET, InBucket
 
 
+def _no_option(_type: object, file: Path) -> None:
+    """What lets `-` through lets a misspelt option through too."""
+    if str(file) != "-" and str(file).startswith("-"):
+        raise ValueError("there is no such option; a file of this name is written ./NAME")
+
+
 def export(
-    file: Path = Path("-"),
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)] = Path("-"),
     filters: Filters = EVERYTHING,
     *,
     limit: Annotated[int | None, Parameter(name=["--limit", "-n"], help="Only the newest.")] = None,

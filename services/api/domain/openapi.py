@@ -46,8 +46,8 @@ _ANSWERS = {
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A route, as the document tells it. tag: whose it is. scope: None for what needs no token. answers:
-    media type -> schema type, or a JSON schema."""
+    """A route, as the document tells it. tag: whose it is. scope: None for what needs no token. parameters:
+    besides, or instead of, those of the binding. answers: media type -> schema type, or a JSON schema."""
 
     operation_id: str
     method: str
@@ -167,7 +167,9 @@ def _route(route: Described, known: dict[Any, Any]) -> dict[str, Any]:
         answer["description"] = f"{route.description}\n\nNeeds the scope `{route.scope}`.".strip()
     binding = route.binding
     if binding is not None:
-        answer["parameters"] = [*_parameters(binding, known), *route.parameters]
+        own = {(parameter["in"], parameter["name"]) for parameter in route.parameters}
+        asked = (each for each in _parameters(binding, known) if (each["in"], each["name"]) not in own)
+        answer["parameters"] = [*asked, *route.parameters]
         if not binding.from_query:
             answer["requestBody"] = _body(binding, known)
     for status, meaning in _ANSWERS.items():

@@ -78,6 +78,13 @@ def _exceptions(following: live.Live, exporting: export.Export) -> list[Describe
     """What is not an operation: streams, bodies and files."""
     one_of = {"type": "string", "enum": ["request", "response"]}
     forms = {"type": "string", "enum": ["curl", "python", "har"]}
+    newest = {
+        "name": "limit",
+        "in": "query",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1},
+        "description": "only the newest so many; all that match unless given.",
+    }
     return [
         Described(
             operation_id="getCall",
@@ -109,6 +116,7 @@ def _exceptions(following: live.Live, exporting: export.Export) -> list[Describe
             described(VAULT, exporting.binding),
             operation_id="exportCalls",
             description="The filters of the list; all calls that match, or the newest `limit`.",
+            parameters=(newest,),
             answers=(("application/json", {"type": "object", "description": "HAR 1.2"}),),
         ),
         Described(

@@ -123,7 +123,9 @@ def test_export_is_a_har_of_the_selection(it: Installation, tmp_path: Path) -> N
     assert (again.returncode, "--force" in again.stderr) == (exits.CANNOT_WRITE, True)
     assert it.run("export", str(file), "--force", "-n", "2").returncode == 0
     assert len(json.loads(file.read_text())["log"]["entries"]) == 2
-    assert len(json.loads(it.run("export", "-n", "1").stdout)["log"]["entries"]) == 1
+    for standard_output in ([], ["-"]):
+        done = it.run("export", *standard_output, "-n", "1")
+        assert len(json.loads(done.stdout)["log"]["entries"]) == 1, done.stderr
 
 
 def test_tail_tells_calls_as_they_come(it: Installation) -> None:
