@@ -155,18 +155,22 @@ class CallPage(msgspec.Struct, frozen=True):
 class SearchCalls(Ask[CallPage], frozen=True):
     """Calls of a bucket, newest first; with `after`, those behind that position, oldest first.
 
-    bucket: its key. method, host: exact, case-insensitive; the host with its port unless that is the scheme's
-    default. path: a prefix. status: `404`, or a class such as `5xx`. error: true for calls that failed on
-    their way only, false for the others only. error_slug: only calls that failed in this way, such as
-    `connect-refused`. since: started then or later. before: started before then. limit: 1 to 500. cursor: the
+    bucket: its key. q (the field `query`): what a person types, such as `status:5xx -path:/health`
+    (`services/calls/query.py`); its `since:2h` counts back from when it is asked. method, host: exact,
+    case-insensitive; the host with its port unless that is the scheme's default. path: a prefix. status:
+    `404`, or a class such as `5xx`. error: true for calls that failed on their way only, false for the others
+    only. error_slug: only calls that failed in this way, such as `connect-refused`. since: started then or
+    later. before: started before then. All that is given must match. limit: 1 to 500. cursor: the
     `next_cursor` of the page before; stays right while calls arrive. after: a position (exclusive), for those
     who follow a bucket; not together with `cursor`, and `next_cursor` is null then: the last call's position
-    is the next `after`. Refused: query-invalid, cursor-invalid.
+    is the next `after`. Refused: query-invalid (at a character of the query: `q, character 8: ...`),
+    cursor-invalid.
     """
 
     TYPE = "vault.calls.search"
 
     bucket: str
+    query: str = msgspec.field(default="", name="q")
     method: str | None = None
     host: str | None = None
     path: str | None = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from bus import codec, topics
+from bus.clock import Clock
 from bus.errors import BusError, Refused, Reject, TopicInvalid
 from bus.event import Event
 from bus.router import Delivery
@@ -38,6 +39,7 @@ from schemas.request_vault import (
 from schemas.traffic_gateway import Body, CallCaptured
 from services.request_vault.domain.calls import call_query
 from services.request_vault.domain.cursors import MAX_NUMBER, decode_cursor, encode_cursor, fingerprint
+from services.request_vault.domain.queries import narrowed
 from services.request_vault.domain.recording import from_us
 from services.request_vault.store.bodies import Bodies
 from services.request_vault.store.port import LogSlice, Selection, Store
@@ -53,12 +55,14 @@ class Handlers:
         self,
         store: Store,
         bodies: Bodies,
+        clock: Clock,
         *,
         decided: Callable[[], None],
         recorded: Callable[[CallsToTell], None],
     ) -> None:
         self._store = store
         self._bodies = bodies
+        self._clock = clock
         self._decided = decided
         self._recorded = recorded
 
@@ -107,19 +111,22 @@ class Handlers:
         return _event_page(found.slice, Selection(correlation=found.root))
 
     async def answer_search_calls(self, ask: SearchCalls, delivery: Delivery) -> CallPage:
-        query = call_query(ask)
+        plain = call_query(ask)
+        query = narrowed(plain, ask.query, self._clock.now())
+        # Bound to the text of the query: `since:2h` is another moment on every page.
         bound_to = fingerprint(
             "calls",
-            query.bucket,
-            query.method,
-            query.host,
-            query.path,
-            query.status,
-            query.status_class,
-            query.error,
-            query.error_slug,
-            query.since_us,
-            query.before_us,
+            plain.bucket,
+            plain.method,
+            plain.host,
+            plain.path,
+            plain.status,
+            plain.status_class,
+            plain.error,
+            plain.error_slug,
+            plain.since_us,
+            plain.before_us,
+            ask.query.strip(),
         )
         partition = self._store.partition_of(query.bucket)
         if ask.after is not None:

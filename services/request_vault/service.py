@@ -27,7 +27,9 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
         config.url, folder, ground.clock, partitions=config.partitions, readers=config.readers
     ) as store:
         worker = Worker(store, ground.bus, ground.clock, tell_interval_s=config.tell_interval_ms / 1000)
-        handlers = Handlers(store, Bodies(folder / "bodies"), decided=worker.wake, recorded=worker.tell)
+        handlers = Handlers(
+            store, Bodies(folder / "bodies"), ground.clock, decided=worker.wake, recorded=worker.tell
+        )
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(worker.run(), name="request_vault.worker")
             try:

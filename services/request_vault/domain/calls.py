@@ -15,6 +15,7 @@ from bus.errors import Malformed, Refused
 from bus.event import Event
 from schemas.request_vault import MAX_PAGE, SearchCalls
 from schemas.traffic_gateway import CallCaptured
+from services.calls.query import Term
 from services.request_vault.domain.recording import MAX_NAME_CHARS, to_us
 
 MAX_PREFIX_CHARS = 2048
@@ -112,7 +113,8 @@ def media_type(headers: tuple[tuple[str, str], ...]) -> str | None:
 
 class CallQuery(msgspec.Struct, frozen=True):
     """A search that was checked. status: exact, or None; status_class: 5 for 5xx. path: a prefix.
-    since_us (inclusive) and before_us (exclusive): of `started_at`."""
+    since_us (inclusive) and before_us (exclusive): of `started_at`. where: what a query asks for beyond all
+    that."""
 
     bucket: str
     method: str | None = None
@@ -124,11 +126,13 @@ class CallQuery(msgspec.Struct, frozen=True):
     error_slug: str | None = None
     since_us: int | None = None
     before_us: int | None = None
+    where: Term | None = None
     limit: int = 50
 
 
 def call_query(ask: SearchCalls) -> CallQuery:
-    """Raises Refused("query-invalid"), naming the field at fault."""
+    """The plain filters of a search; its query is joined to them by `domain.queries.narrowed`. Raises
+    Refused("query-invalid"), naming the field at fault."""
     if not 1 <= ask.limit <= MAX_PAGE:
         raise _invalid("limit", f"{ask.limit} is not 1 to {MAX_PAGE}")
     for name, value, most in (

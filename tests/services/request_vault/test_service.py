@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 import bus
@@ -273,6 +274,38 @@ async def test_a_cursor_is_for_its_own_question_only(b: Harness) -> None:
             await b.ask(ask)
         assert caught.value.reason == "cursor-invalid"
     assert len((await b.ask(SearchCalls(BUCKET, limit=2, cursor=cursor))).calls) == 2
+
+
+async def test_calls_are_searched_by_what_a_person_types(b: Harness) -> None:
+    await b.emit(*[captured(f"c-{number}", status=500 + number % 2) for number in range(5)])
+    await b.settled()
+    # The clock stands at the calls' start; `since:0s` is that moment.
+    ask = SearchCalls(BUCKET, query="status:500 since:0s -host:other", limit=2)
+    first = await b.ask(ask)
+    await b.clock.advance(60)
+    assert [each.id for each in first.calls] == ["c-4", "c-2"]
+    again = SearchCalls(BUCKET, query=" status:500 since:1m -host:other", limit=2, cursor=first.next_cursor)
+    with pytest.raises(Refused) as caught:
+        await b.ask(again)
+    assert caught.value.reason == "cursor-invalid"
+    # The same words go on, though they mean a later moment now: there is nothing that late.
+    assert (await b.ask(msgspec.structs.replace(ask, cursor=first.next_cursor))).calls == ()
+    assert [each.id for each in (await b.ask(msgspec.structs.replace(ask, query="since:2m"))).calls] == [
+        "c-4",
+        "c-3",
+    ]
+    behind = await b.ask(SearchCalls(BUCKET, query="-status:501", after=(0, 0)))
+    assert [each.id for each in behind.calls] == ["c-0", "c-2", "c-4"]
+
+
+async def test_a_query_that_cannot_be_read_is_refused_at_its_character(b: Harness) -> None:
+    for query, detail in (
+        ("is:error statsu:5xx", "q, character 10: "),
+        ("x" * 100_000, "q, character 2049: "),
+    ):
+        with pytest.raises(Refused) as caught:
+            await b.ask(SearchCalls(BUCKET, query=query))
+        assert (caught.value.reason, caught.value.detail[: len(detail)]) == ("query-invalid", detail)
 
 
 async def test_a_bucket_is_followed_by_position(b: Harness) -> None:

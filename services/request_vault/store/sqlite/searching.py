@@ -16,6 +16,7 @@ from schemas.request_vault import CallSummary
 from services.request_vault.domain.calls import CLOCK_LEAD_US, CallQuery, after_prefix
 from services.request_vault.domain.recording import from_us
 from services.request_vault.store.port import PAGE_BYTES, FoundCall, FoundCalls
+from services.request_vault.store.sqlite.filtering import condition_of
 from services.request_vault.store.sqlite.rows import fetch, select
 from services.request_vault.store.sqlite.schema import NUMBER_MASK, PARTITION_SHIFT
 
@@ -138,8 +139,8 @@ def _conditions(query: CallQuery, parameters: dict[str, Any]) -> str:
     """Every filter as SQL over `parameters`, which are filled in."""
     conditions: list[str] = []
 
-    def add(condition: str, **values: object) -> None:
-        conditions.append(f"AND {condition}")
+    def add(sql: str, **values: object) -> None:
+        conditions.append(f"AND {sql}")
         parameters.update(values)
 
     if query.method is not None:
@@ -165,6 +166,8 @@ def _conditions(query: CallQuery, parameters: dict[str, Any]) -> str:
         add("started_us >= :since_us", since_us=query.since_us)
     if query.before_us is not None:
         add("started_us < :before_us", before_us=query.before_us)
+    if query.where is not None:
+        add(condition_of(query.where, parameters))
     return " ".join(conditions)
 
 

@@ -1,0 +1,149 @@
+"""A query's answer is that of a plain filter over the calls, in the order and the pages of every search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bus.event import Event
+from schemas.request_vault import CallSummary
+from schemas.traffic_gateway import Body, CallError, CapturedResponse
+from services.calls.query import Compared, Is, Not, Started, StatusClass, Term, Text, all_of
+from services.request_vault.domain.calls import CallQuery
+from services.request_vault.domain.queries import narrowed
+from services.request_vault.domain.recording import to_us
+from services.request_vault.store.port import Store
+from tests.services.calls.queries import (
+    HOSTS,
+    METHODS,
+    NOW,
+    PATHS,
+    SLUGS,
+    STATUSES,
+    TYPES,
+    WORDS,
+    leaves,
+    matches,
+    trees,
+)
+from tests.services.request_vault.samples import BUCKET, call, call_event, captured
+
+_plain: dict[str, tuple[tuple[dict[str, Any], Term], ...]] = {
+    "method": (({"method": "get"}, Text("method", ("get",))),),
+    "host": (({"host": HOSTS[0]}, Text("host", (HOSTS[0],))),),
+    "path": (({"path": "/v1"}, Text("path", ("/v1", ""))),),
+    "status": (
+        ({"status_class": 5}, StatusClass(5)),
+        ({"status": 404, "status_class": 4}, Compared("status", "", 404)),
+    ),
+    "error": (
+        ({"error": True}, Is("error")),
+        ({"error": False}, Not(Is("error"))),
+        ({"error_slug": "dns-failed"}, Text("error", ("dns-failed",))),
+    ),
+    "since": (({"since_us": to_us(NOW) - 5}, Started("since", NOW - timedelta(microseconds=5))),),
+    "before": (({"before_us": to_us(NOW) + 5}, Started("before", NOW + timedelta(microseconds=5))),),
+}
+
+
+@st.composite
+def events(draw: st.DrawFn, id: str, bucket: str) -> Event:
+    status = draw(st.sampled_from(STATUSES))
+    path = draw(st.sampled_from(PATHS) | st.sampled_from(WORDS).map(lambda word: f"/{word}".replace("?", "")))
+    query = draw(st.sampled_from(("", "?page=2", "?a=b*")))
+    seconds = draw(st.sampled_from((-60, -1, 0, 1, 60)))
+    whole = call(
+        id,
+        bucket=bucket,
+        method=draw(st.sampled_from(METHODS)),
+        url=f"https://{draw(st.sampled_from(HOSTS))}{path}{query}",
+        status=status,
+        at_s=seconds + seconds / 1_000_000,
+        request_body=Body(draw(st.sampled_from((0, 11, 1000)))),
+    )
+    slug = draw(st.sampled_from(SLUGS))
+    kind = draw(st.sampled_from(TYPES))
+    response = None
+    if status is not None:
+        headers = () if kind is None else (("Content-Type", kind),)
+        response = CapturedResponse(status, "", "1.1", headers, Body(draw(st.sampled_from((0, 11, 10**6)))))
+    return call_event(
+        msgspec.structs.replace(
+            whole,
+            response=response,
+            error=None if slug is None else CallError(slug, ""),
+            duration_ms=draw(st.sampled_from((0.0, 12.345, 60_000.0))),
+            origin=draw(st.sampled_from(("gateway", "replay", "bin"))),
+        )
+    )
+
+
+@pytest.fixture
+def buckets() -> Iterator[str]:
+    """Names of buckets that nothing is in yet."""
+    return (f"bucket{number:06}" for number in count())
+
+
+async def found_by(store: Store, query: CallQuery, *, oldest_first: bool) -> list[CallSummary]:
+    """All pages."""
+    found: list[CallSummary] = []
+    after: int | None = 0 if oldest_first else None
+    before: int | None = None
+    more = True
+    while more:
+        page = await store.search_calls(query, before=before, after=after)
+        found += page.calls
+        more = page.more
+        if more:
+            last = page.calls[-1].position[1]
+            before, after = (None, last) if oldest_first else (last, None)
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+async def test_a_query_finds_what_a_plain_filter_finds(
+    store: Store, buckets: Iterator[str], data: st.DataObject
+) -> None:
+    bucket = next(buckets)
+    size = data.draw(st.integers(1, 12), "calls")
+    await store.record([data.draw(events(f"{bucket}-{number}", bucket)) for number in range(size)])
+    everything = await found_by(store, CallQuery(bucket), oldest_first=False)
+    assert len(everything) == size
+    tree = data.draw(trees | st.lists(leaves, min_size=2, max_size=3).map(all_of), "query")
+    names = data.draw(st.sets(st.sampled_from(sorted(_plain)), max_size=2), "plain filters")
+    chosen = [data.draw(st.sampled_from(_plain[name])) for name in sorted(names)]
+    filters = {name: value for fields, _ in chosen for name, value in fields.items()}
+    expected = [
+        one for one in everything if all(matches(term, one) for term in (tree, *(t for _, t in chosen)))
+    ]
+    query = narrowed(CallQuery(bucket, limit=2, **filters), str(tree), NOW)
+    assert await found_by(store, query, oldest_first=False) == expected
+    assert await found_by(store, query, oldest_first=True) == expected[::-1]
+
+
+async def test_a_pattern_made_to_be_slow_is_not(store: Store) -> None:
+    await store.record([captured(f"c-{n}", url=f"https://a/{'a' * 60_000}") for n in range(4)])
+    query = narrowed(CallQuery(BUCKET), "path:*" + "a*" * 7 + "b", NOW)
+    assert (await store.search_calls(query)).calls == ()
+
+
+async def test_what_is_typed_is_never_sql(store: Store) -> None:
+    await store.record([captured("c-1", url="https://a/'%20OR%201=1--")])
+    for text, expected in (('path:"/\' OR 1=1--"', 0), ("path:/'%20OR%201=1--", 1), ('host:"a\' OR "', 0)):
+        query = narrowed(CallQuery(BUCKET), text, NOW)
+        assert len((await store.search_calls(query)).calls) == expected
+
+
+async def test_the_largest_query_is_answered(store: Store) -> None:
+    await store.record([captured("c-1")])
+    deep = "-(is:error OR -(is:answered " * 8 + "status:200" + "))" * 8
+    for text in ("-is:error " * 64, deep, " OR ".join(["path:*v1*"] * 64)):
+        assert len((await store.search_calls(narrowed(CallQuery(BUCKET), text, NOW))).calls) == 1, text
