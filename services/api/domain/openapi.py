@@ -30,6 +30,7 @@ _PROBLEM: dict[str, Any] = {
         "remedy": {"type": "string", "description": "What to do about it."},
         "request_id": {"type": "string"},
         "field": {"type": "string", "description": "What is at fault in the request."},
+        "position": {"type": "integer", "description": "The character of `field` at fault, from 1."},
         "in": {"type": "string", "enum": ["path", "query", "body"]},
         "service": {"type": "string", "description": "Which service does not answer."},
     },
@@ -189,7 +190,7 @@ def _told(operation: Operation) -> tuple[str, dict[str, str]]:
     about: list[str] = []
     if not operation.ask.__dict__.get("__doc__"):
         return "", said
-    fields = set(operation.ask.__struct_fields__)
+    fields = set(operation.ask.__struct_encode_fields__)
     for paragraph in (inspect.getdoc(operation.ask) or "").split("\n\n"):
         before, *found = re.split(
             r"(?:^|(?<=\. ))((?:\w+(?: \([^)]*\))?, )*\w+(?: \([^)]*\))?): ", " ".join(paragraph.split())

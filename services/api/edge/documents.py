@@ -148,7 +148,7 @@ def _about(required: bool, schema: Mapping[str, Any], said: str) -> str:
     """What is said of a parameter, and whether it may be left out."""
     if required:
         said = f"{said} Required."
-    elif "default" in schema:
+    elif schema.get("default", "") != "":
         said = f"{said} `{schema['default']}` unless given."
     said = said.strip()
     return _prose(said[:1].upper() + said[1:])

@@ -6,6 +6,8 @@ operation's refusals need no line here.
 
 from __future__ import annotations
 
+import re
+
 from bus.errors import (
     AskFailed,
     BusError,
@@ -86,8 +88,9 @@ QUERY_INVALID = ProblemKind(
     "query-invalid",
     400,
     "The search is not valid",
-    "A filter's value means nothing; the detail says which.",
-    "Correct the filter; /v1/docs describes them.",
+    "A filter's value means nothing, or the query `q` cannot be read; the detail says which, and "
+    "`position` at what character of the query.",
+    "Correct the filter, which /v1/docs describes, or the query, which docs/query.md does.",
 )
 MEDIA_TYPE_UNKNOWN = ProblemKind(
     "media-type-unknown",
@@ -142,6 +145,7 @@ KINDS = (
     ASK_REFUSED,
     TOO_LARGE,
 )
+_POINTING = re.compile(r"(\w+), character ([0-9]+): ")
 _BY_SLUG = {kind.slug: kind for kind in KINDS}
 _STATUS_BY_LAST_WORD = {
     "unknown": 404,
@@ -195,7 +199,11 @@ def from_invalid(error: Invalid) -> Problem:
 def _refusal(error: Refused) -> Problem:
     kind = _BY_SLUG.get(error.reason)
     if kind is not None:
-        return kind.of(error.detail)
+        # A refusal that points at a character says so in its first words: it has no other place for it.
+        pointing = _POINTING.match(error.detail)
+        if pointing is None:
+            return kind.of(error.detail)
+        return kind.of(error.detail, field=pointing[1], position=int(pointing[2]))
     status = _STATUS_BY_LAST_WORD.get(error.reason.rpartition("-")[2], ASK_REFUSED.status)
     title = error.reason.replace("-", " ").capitalize() or ASK_REFUSED.title
     return Problem(status, error.reason or ASK_REFUSED.slug, title, error.detail)

@@ -38,6 +38,7 @@ from services.api.edge import make_edge
 from services.api.edge.gate import Caller
 from services.api.edge.live import Wakes
 from services.api.service import contracts
+from services.calls.query import QueryInvalid, parse
 from services.chassis.web import listen
 
 OURS, OTHER, FOREIGN = "ours00000001", "ours00000002", "foreign00001"
@@ -110,6 +111,10 @@ class Vault:
         self.searched.set()
         if not 1 <= ask.limit <= 500:
             raise Refused("query-invalid", f"limit is {ask.limit}, not 1 to 500")
+        try:
+            parse(ask.query, AT)
+        except QueryInvalid as error:
+            raise Refused("query-invalid", f"q, {error}") from error
         start = len(self.calls)
         if ask.cursor is not None:
             if not ask.cursor.startswith(f"{ask.bucket}."):

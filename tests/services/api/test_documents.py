@@ -128,6 +128,7 @@ async def test_what_is_said_of_a_parameter_stands_beside_it_and_nowhere_else(api
     before_schemas = page.partition("<h2 id=schemas>")[0]
     assert "<td>12 characters, a-z and 0-9. Required." in before_schemas
     assert "1 to 500. <code>50</code> unless given." in before_schemas
+    assert "<td>What a person types, such as <code>status:5xx -path:/health</code>" in before_schemas
     assert "`" not in before_schemas
 
 

@@ -157,6 +157,18 @@ async def test_what_the_vault_refuses_keeps_its_slug(api: Standing) -> None:
         await problem(answer, 400, "cursor-invalid")
 
 
+@pytest.mark.parametrize("route", ["calls", "calls.har", "live"])
+async def test_a_query_goes_to_the_vault_and_is_pointed_into(api: Standing, route: str) -> None:
+    path = f"/v1/buckets/{OURS}/{route}"
+    async with api.client.get(path, params={"q": "status:404 statsu:5xx"}) as answer:
+        said = await problem(answer, 400, "query-invalid")
+    assert (said["field"], said["position"]) == ("q", 12)
+    assert said["detail"].startswith("q, character 12: there is no field 'statsu'; ")
+    async with api.client.get(path, params={"q": "status:404 -path:/a"}) as answer:
+        assert answer.status == 200
+        assert [ask.query for ask in api.vault.searches if ask.query][-1] == "status:404 -path:/a"
+
+
 @pytest.mark.parametrize(
     ("headers", "slug"),
     [
