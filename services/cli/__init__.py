@@ -7,6 +7,7 @@ fraction of a second. How commands end is in `exits`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ COMMANDS = {
     "buckets": ("List the buckets.", "services.cli.buckets:buckets"),
     "status": ("Which services run, and how they are.", "services.cli.status:status"),
 }
+
+
+# What begins with a hyphen and is no option: a query that begins with what it excludes, as in
+# `trunkline calls -path:/health`, and `-` for standard output. A blank before it says so.
+_NO_OPTION = re.compile(r"-(?:$|\(|[A-Za-z][A-Za-z0-9._-]*:)")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -83,8 +89,9 @@ def version() -> str:
 def _run(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
+    arguments = [f" {each}" if _NO_OPTION.match(each) else each for each in arguments]
     try:
-        answer = app()(list(arguments), exit_on_error=False, print_error=True, result_action="return_value")
+        answer = app()(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         return exits.USAGE
     sys.stdout.flush()

@@ -9,13 +9,14 @@ from cyclopts import Parameter
 
 from bus.clock import SystemClock
 from services.cli.client import Api
-from services.cli.selection import EVERYTHING, Filters, pages
+from services.cli.selection import EVERYTHING, Filters, Query, pages
 from services.cli.where import ANY_BUCKET, InBucket
 
 
 def calls(
-    filters: Filters = EVERYTHING,
+    query: Query = "",
     *,
+    filters: Filters = EVERYTHING,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="How many at most.")] = 20,
     where: InBucket = ANY_BUCKET,
 ) -> None:
@@ -26,7 +27,7 @@ def calls(
     found = []
     cursor = None
     with Api(credentials) as api:
-        for page in pages(api, bucket, filters.query(clock), max(1, limit)):
+        for page in pages(api, bucket, filters.parameters(query, clock), max(1, limit)):
             found += page["calls"]
             cursor = page["next_cursor"]
     if where.json:
@@ -37,7 +38,7 @@ def calls(
     console = render.console()
     if not found:
         console.print(f"No such calls in bucket {bucket}.")
-        if filters == EVERYTHING:
+        if filters == EVERYTHING and not query:
             console.print("Send one through the gateway: [bold]trunkline url URL[/] gives its address.")
         return
     console.print(render.table(found, today=clock.now(), whole_ids=not console.is_terminal))

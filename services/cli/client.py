@@ -21,6 +21,7 @@ from services.cli.exits import Trouble
 
 TIMEOUT_S = 30.0
 PIECE_BYTES = 64 * 1024
+POINTED_CHARS = 240
 MAX_LINE_BYTES = 4 * 1024 * 1024
 UNREACHABLE_SLUG = "api-unreachable"
 
@@ -128,7 +129,7 @@ class Api:
         self._connection.request("GET", target, headers=sent)
         response = self._connection.getresponse()
         if response.status != 200:
-            raise _problem(response, path)
+            raise _problem(response, path, given)
         return response
 
     @contextmanager
@@ -145,8 +146,8 @@ class Api:
             ) from error
 
 
-def _problem(response: http.client.HTTPResponse, path: str) -> Trouble:
-    """An answer that is no success: RFC 9457 problem details, if it has them."""
+def _problem(response: http.client.HTTPResponse, path: str, given: Mapping[str, str]) -> Trouble:
+    """An answer that is no success: RFC 9457 problem details, if it has them. given: the parameters."""
     body = response.read(PIECE_BYTES)
     try:
         document = json.loads(body)
@@ -162,10 +163,23 @@ def _problem(response: http.client.HTTPResponse, path: str) -> Trouble:
     slug = re.split(r"[/#:]", str(document.get("type") or "api-failed"))[-1]
     return Trouble(
         str(said).rstrip("."),
-        remedy=_REMEDIES.get(response.status) or str(document.get("remedy") or "Look at `trunkline status`."),
+        remedy=_pointed(document, given)
+        or _REMEDIES.get(response.status)
+        or str(document.get("remedy") or "Look at `trunkline status`."),
         exit_code=_EXIT_BY_STATUS.get(response.status, exits.FAULT),
         slug=slug,
     )
+
+
+def _pointed(document: Mapping[str, Any], given: Mapping[str, str]) -> str:
+    """The parameter that a problem is in, and a mark below the character at fault; empty when it points at
+    none."""
+    field, position = document.get("field"), document.get("position")
+    text = given.get(field) if isinstance(field, str) else None
+    if text is None or not isinstance(position, int) or not 0 < position <= len(text) + 1 <= POINTED_CHARS:
+        return ""
+    blanks = "".join(each if each.isspace() else " " for each in text[: position - 1])
+    return f"{text}\n{blanks}^" if "\n" not in text else ""
 
 
 def _text(value: object) -> str:

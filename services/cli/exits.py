@@ -81,5 +81,5 @@ def report(trouble: Trouble, *, as_json: bool, stream: TextIO | None = None) -> 
     red, plain = ("\x1b[1;31m", "\x1b[0m") if stream.isatty() else ("", "")
     print(f"{red}trunkline:{plain} {trouble}", file=stream)
     if trouble.remedy:
-        print(f"  {trouble.remedy}", file=stream)
+        print("  " + trouble.remedy.replace("\n", "\n  "), file=stream)
     return trouble.exit_code

@@ -14,7 +14,7 @@ from bus.clock import SystemClock
 from services.cli import exits
 from services.cli.client import Api
 from services.cli.exits import Trouble
-from services.cli.selection import EVERYTHING, Filters
+from services.cli.selection import EVERYTHING, Filters, Query
 from services.cli.where import ANY_BUCKET, InBucket
 
 
@@ -26,8 +26,9 @@ def _no_option(_type: object, file: Path) -> None:
 
 def export(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True, validator=_no_option)] = Path("-"),
-    filters: Filters = EVERYTHING,
+    query: Query = "",
     *,
+    filters: Filters = EVERYTHING,
     limit: Annotated[int | None, Parameter(name=["--limit", "-n"], help="Only the newest.")] = None,
     force: Annotated[bool, Parameter(help="Overwrite the file.")] = False,
     where: InBucket = ANY_BUCKET,
@@ -41,10 +42,10 @@ def export(
     """
     credentials = where.credentials()
     path = f"/v1/buckets/{where.key(credentials)}/calls.har"
-    query = {**filters.query(SystemClock()), "limit": limit}
+    parameters = {**filters.parameters(query, SystemClock()), "limit": limit}
     with Api(credentials) as api:
-        if str(file) == "-":
-            for piece in api.get_pieces(path, query):
+        if str(file).strip() == "-":
+            for piece in api.get_pieces(path, parameters):
                 sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
             return
@@ -54,18 +55,18 @@ def export(
                 remedy="Choose another name, or overwrite it with --force.",
                 exit_code=exits.CANNOT_WRITE,
             )
-        size_bytes = _write(api, path, query, file)
+        size_bytes = _write(api, path, parameters, file)
     if where.json:
         print(json.dumps({"file": str(file), "size_bytes": size_bytes}))
     else:
         print(f"Wrote {file} ({size_bytes} bytes).")
 
 
-def _write(api: Api, path: str, query: dict[str, object], file: Path) -> int:
+def _write(api: Api, path: str, parameters: dict[str, object], file: Path) -> int:
     """Whole or not at all: an archive that breaks off is no JSON."""
     beside = file.with_name(f".{file.name}.{os.getpid()}.new")
     size_bytes = 0
-    pieces = api.get_pieces(path, query)
+    pieces = api.get_pieces(path, parameters)
     try:
         with beside.open("wb") as out:
             for piece in pieces:

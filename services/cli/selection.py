@@ -1,5 +1,5 @@
-"""Which calls are meant: the filters that `calls`, `tail` and `export` share, and call ids as people write
-them."""
+"""Which calls are meant: the query and the filters that `calls`, `tail` and `export` share, and call ids as
+people write them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ class Filters:
         Parameter(negative="--no-error", help="Only calls that failed on the way; or none of them."),
     ] = None
 
-    def query(self, clock: Clock) -> dict[str, object]:
-        """As the API's parameters. Raises Trouble."""
+    def parameters(self, query: str, clock: Clock) -> dict[str, object]:
+        """As the API's parameters, together with a query. Raises Trouble."""
         return {
+            "q": query.strip() or None,
             "method": self.method,
             "host": self.host,
             "path": self.path,
@@ -53,6 +54,13 @@ class Filters:
 
 
 EVERYTHING = Filters()
+
+Query = Annotated[
+    str,
+    Parameter(
+        help="Which calls, such as 'status:5xx -path:/health', quoted for the shell (docs/query.md).",
+    ),
+]
 
 
 def moment(text: str | None, clock: Clock, option: str) -> str | None:

@@ -12,7 +12,7 @@ from services.cli import exits
 from services.cli.client import UNREACHABLE_SLUG, Api
 from services.cli.credentials import Credentials
 from services.cli.exits import Trouble
-from services.cli.selection import EVERYTHING, Filters
+from services.cli.selection import EVERYTHING, Filters, Query
 from services.cli.where import ANY_BUCKET, InBucket
 
 IDLE_S = 60.0  # the API says something at least every 15 s
@@ -20,7 +20,7 @@ AGAIN_S = 2.0
 TRIES = 15
 
 
-def tail(filters: Filters = EVERYTHING, *, where: InBucket = ANY_BUCKET) -> int:
+def tail(query: Query = "", *, filters: Filters = EVERYTHING, where: InBucket = ANY_BUCKET) -> int:
     """Follow calls as they come; Ctrl-C ends it."""
     credentials = where.credentials()
     bucket = where.key(credentials)
@@ -41,7 +41,7 @@ def tail(filters: Filters = EVERYTHING, *, where: InBucket = ANY_BUCKET) -> int:
 
     path = f"/v1/buckets/{bucket}/live"
     try:
-        _follow(credentials, path, filters.query(clock), clock, tell)
+        _follow(credentials, path, filters.parameters(query, clock), clock, tell)
     except KeyboardInterrupt:
         return exits.OK
     return exits.OK

@@ -50,6 +50,10 @@ def test_calls_newest_first_and_filtered(it: Installation) -> None:
         (("--host", "127.0.0.1:1"), ["/refused"]),
         (("--since", "1h", "--path", "/no"), ["/nothing-here"]),
         (("--before", "1h"), []),
+        (("status:4xx",), ["/nothing-here"]),
+        (("status:>=200 -path:/teas* -path:/orders",), ["/nothing-here"]),
+        (("-is:answered",), ["/refused"]),
+        (("(path:*here OR error:connect-*) since:1h", "--no-error"), ["/nothing-here"]),
     ):
         found = it.json("calls", *arguments)["calls"]
         assert sorted({call["path"] for call in found}) == paths, arguments
@@ -119,6 +123,9 @@ def test_export_is_a_har_of_the_selection(it: Installation, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     entries = json.loads(file.read_text())["log"]["entries"]
     assert {entry["response"]["status"] for entry in entries} == {404}
+    beside = tmp_path / "beside.har"
+    assert it.run("export", str(beside), "path:/nothing-here").returncode == 0
+    assert json.loads(beside.read_text())["log"]["entries"] == entries
     again = it.run("export", str(file))
     assert (again.returncode, "--force" in again.stderr) == (exits.CANNOT_WRITE, True)
     assert it.run("export", str(file), "--force", "-n", "2").returncode == 0
@@ -209,6 +216,15 @@ def test_what_goes_wrong_is_one_line_with_a_remedy_and_a_code(
     assert len(done.stderr.splitlines()) == 2, done.stderr
     error = json.loads(it.run(*arguments, "--json", **environment).stderr)["error"]
     assert error["exit_code"] == exit_code
+
+
+def test_a_query_that_cannot_be_read_is_pointed_into(it: Installation) -> None:
+    for command in (["calls"], ["tail"], ["export", "-"]):
+        done = it.run(*command, "-path:/x statsu:5xx")
+        assert done.returncode == exits.INVALID, done.stderr
+        said, query, mark = done.stderr.splitlines()
+        assert said.startswith("trunkline: q, character 10: there is no field 'statsu'; ")
+        assert query[mark.index("^") :] == "statsu:5xx"
 
 
 def test_output_that_nobody_reads_to_its_end_is_no_fault(it: Installation) -> None:

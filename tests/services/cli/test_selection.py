@@ -68,9 +68,9 @@ def test_any_text_is_a_moment_or_trouble(text: str) -> None:
 
 
 def test_filters_that_are_not_given_are_not_asked_for() -> None:
-    assert set(EVERYTHING.query(ManualClock()).values()) == {None}
-    query = Filters(status="5xx", error=False).query(ManualClock())
-    assert (query["status"], query["error"]) == ("5xx", False)
+    assert set(EVERYTHING.parameters("", ManualClock()).values()) == {None}
+    query = Filters(status="5xx", error=False).parameters("is:error", ManualClock())
+    assert (query["q"], query["status"], query["error"]) == ("is:error", "5xx", False)
 
 
 def test_pages_end_with_the_limit_or_the_list() -> None:
