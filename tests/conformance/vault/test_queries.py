@@ -107,7 +107,7 @@ async def found_by(store: Store, query: CallQuery, *, oldest_first: bool) -> lis
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)
 @given(data=st.data())
 async def test_a_query_finds_what_a_plain_filter_finds(
     store: Store, buckets: Iterator[str], data: st.DataObject
@@ -127,6 +127,42 @@ async def test_a_query_finds_what_a_plain_filter_finds(
     query = narrowed(CallQuery(bucket, limit=2, **filters), str(tree), NOW)
     assert await found_by(store, query, oldest_first=False) == expected
     assert await found_by(store, query, oldest_first=True) == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-status:5xx", "abce"),
+        ("-status:>=300", "abe"),
+        ("-type:application/json", "e"),
+        ("-type:*json", "e"),
+        ("-error:dns-failed", "abcd"),
+        ("-error:dns*", "abcd"),
+        ("-is:answered", "e"),
+        ("status:404 OR error:dns-failed", "ce"),
+        ("-(status:404 OR error:dns-failed)", "abd"),
+        ("path:*?*", ""),
+        ("path:*[ab]*", "b"),
+        ("path:/*[*", "b"),
+        ('path:/"*"*z', "c"),
+        ("path:*%*", "d"),
+        ("path:/_*", ""),
+        ("path:/A*/", ""),
+        ("path:/*/x", "a"),
+    ],
+)
+async def test_calls_without_a_value_and_odd_patterns(store: Store, text: str, expected: str) -> None:
+    await store.record(
+        [
+            captured("a", url="https://h/a/x"),
+            captured("b", url="https://h/[ab]"),
+            captured("c", url="https://h/*yz", status=404),
+            captured("d", url="https://h/%25", status=500),
+            captured("e", url="https://h/e", status=None, error="dns-failed"),
+        ]
+    )
+    query = narrowed(CallQuery(BUCKET), text, NOW)
+    assert "".join(one.id for one in await found_by(store, query, oldest_first=True)) == expected
 
 
 async def test_a_pattern_made_to_be_slow_is_not(store: Store) -> None:
