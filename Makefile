@@ -7,6 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 STACK = $(BIN)/python -m deploy.stack run
 NEEDS_SERVER = rabbitmq or redis or postgres or stack
+# test_rules.py tests the tests' own rules, in processes of their own: `make test` runs it.
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 ARGS =
@@ -38,7 +39,7 @@ test: $(VENV)/.installed-dev
 	$(STACK) -- $(BIN)/python -m pytest $(ARGS)
 
 test-embedded: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ($(NEEDS_SERVER))" $(ARGS)
+	$(BIN)/python -m pytest -m "not ($(NEEDS_SERVER))" --ignore=tests/test_rules.py $(ARGS)
 
 test-rabbitmq4: $(VENV)/.installed-dev
 	$(STACK) --only rabbitmq --rabbitmq4 -- $(BIN)/python -m pytest tests/conformance -m rabbitmq $(ARGS)
