@@ -41,7 +41,6 @@ grows on disk for as long as nobody consumes it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -164,9 +163,3 @@ class Transport(Protocol):
     async def queue_depths(self, subscriptions: Iterable[Subscription]) -> dict[str, int]:
         """Frames waiting per durable subscription (unsettled ones and suspects included), for status pages
         and tests."""
-
-
-class Opener(Protocol):
-    """What a transport's module offers to `bus.connect`."""
-
-    def __call__(self, url: str) -> AbstractAsyncContextManager[Transport]: ...

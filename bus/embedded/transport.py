@@ -38,6 +38,7 @@ from bus.embedded.signals import Signals
 from bus.embedded.storing import Storing
 from bus.errors import Unavailable
 from bus.message import Exchange, Subscription
+from bus.tasks import task_group
 from bus.transport import KEPT_DAYS, Answer, Consumer, Deliver, Frame, State
 
 KEPT_PAGE_FRAMES = 64
@@ -51,21 +52,14 @@ async def open_embedded(
     at most `limit_bytes` of pages, its write-ahead log aside. Raises InUse, JournalDamaged, JournalVersion,
     CannotOpen; ready on entry, flushed and let go of on exit."""
     file = None if path is None else Path(path)
-    failure: BaseException | None = None
     with nullcontext() if file is None else JournalLock(file):
-        async with asyncio.TaskGroup() as tasks:
+        async with task_group() as tasks:
             transport = EmbeddedTransport(clock, tasks, str(file or "in memory"))
             try:
                 await transport._open(partial(open_journal, file, limit_bytes))
                 yield transport
-            except (
-                BaseException
-            ) as error:  # raised below: the caller's own errors shall not come out as a group
-                failure = error
             finally:
                 await transport._close()
-    if failure is not None:
-        raise failure
 
 
 class EmbeddedTransport:
