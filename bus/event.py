@@ -72,15 +72,28 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return f"/schemas/{self.type}/{self.version}"
 
     def read(self, message: builtins.type[M]) -> M:
-        """The data as `message`. Raises UnknownType when this event is of another type or of a newer version,
-        Malformed (naming the field) when the data do not fit."""
+        """The data as `message`; those of an older version are brought up to it (`Message.upcast`). Raises
+        UnknownType when this event is of another type or of a newer version, Malformed (naming the field)
+        when the data do not fit."""
         if self.type != message.TYPE or self.version > message.VERSION:
             raise UnknownType(
                 f"event {self.id} is {self.type} version {self.version}, "
                 f"not {message.TYPE} version {message.VERSION}"
             )
-        data: M = decode_data(self.data, message)
+        data: M = decode_data(self._upcast(message) if self.version < message.VERSION else self.data, message)
         return data
+
+    def _upcast(self, message: builtins.type[Message]) -> bytes:
+        plain = self.plain()
+        for version in range(self.version, message.VERSION):
+            try:
+                plain = message.upcast(version, plain)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise Malformed(
+                    f"data of {self.type} version {version} cannot be brought to version {version + 1}: "
+                    f"{error!r}"
+                ) from error
+        return msgspec.msgpack.encode(plain)
 
     def plain(self) -> Any:
         """The data as plain dicts, lists, strings and bytes."""

@@ -8,12 +8,12 @@ the bus.
 
 Messages are frozen msgspec structs: plain typed data, validated when they are decoded. A subclass sets
 `TYPE`, dotted words in the field's order "<area>.<thing>.<what happened>", and `VERSION` when its fields
-change in a way that old readers would not understand.
+change in a way that old readers would not understand; `upcast` then says what old data are today.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -28,6 +28,12 @@ class Message(msgspec.Struct, frozen=True):
 
     TYPE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
+
+    @classmethod
+    def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """Plain data of `version` as those of `version + 1`. A type whose VERSION has grown overrides it;
+        it is called once for each step. The event itself stays as it is. Pure."""
+        return data
 
 
 class Fact(Message, frozen=True):

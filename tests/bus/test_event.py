@@ -77,3 +77,41 @@ def test_data_that_do_not_fit_are_malformed_and_the_field_is_named(data: bytes, 
 def test_deep_data_end_no_stack() -> None:
     with pytest.raises(Malformed):
         event(msgspec.Raw(b"\x91" * 100_000 + b"\xc0")).plain()
+
+
+class Weighed(Fact, frozen=True):
+    TYPE = "shop.parcel.weighed"
+    VERSION = 3
+    parcel: str
+    grams: int
+    scale: str
+    image: bytes = b""
+
+    @classmethod
+    def upcast(cls, version: int, data: dict[str, Any]) -> dict[str, Any]:
+        if version == 1:  # pounds, before we knew
+            return {"parcel": data["parcel"], "grams": round(data["pounds"] * 453.59237)}
+        return {**data, "scale": "unknown"}
+
+
+def weighed(version: int, data: Any) -> Event:
+    return event(msgspec.Raw(msgspec.msgpack.encode(data)), type=Weighed.TYPE, version=version)
+
+
+def test_an_old_version_is_read_as_todays_step_by_step_and_stays_as_it_is() -> None:
+    old = weighed(1, {"parcel": "p-1", "pounds": 2})
+    assert old.read(Weighed) == Weighed("p-1", 907, "unknown")
+    assert old.plain() == {"parcel": "p-1", "pounds": 2}
+    image = bytes(range(256))
+    assert weighed(2, {"parcel": "p-1", "grams": 5, "image": image}).read(Weighed) == Weighed(
+        "p-1", 5, "unknown", image
+    )
+    assert weighed(3, {"parcel": "p-1", "grams": 5, "scale": "a"}).read(Weighed).scale == "a"
+
+
+@pytest.mark.parametrize("data", [{"parcel": "p-1"}, {"parcel": "p-1", "pounds": "heavy"}, ["p-1"], None])
+def test_old_data_that_cannot_be_brought_up_are_malformed(data: Any) -> None:
+    with pytest.raises(Malformed, match=r"shop\.parcel\.weighed version 1 cannot be brought to version 2"):
+        weighed(1, data).read(Weighed)
+    with pytest.raises(UnknownType):
+        weighed(4, data).read(Weighed)
