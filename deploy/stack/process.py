@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -93,6 +94,55 @@ def _group_of(user: str | None) -> int | None:
     return pwd.getpwnam(user).pw_gid
 
 
+def family(pid: int) -> list[int]:
+    """This process and all that descend from it, itself first; empty when it is gone. Its group is not
+    enough: PostgreSQL's backends each lead a session of their own."""
+    children: dict[int, list[int]] = {}
+    for child, parent in _parents():
+        children.setdefault(parent, []).append(child)
+    found = [pid] if alive(pid) else []
+    for member in found:
+        found.extend(children.get(member, ()))
+    return found
+
+
+def _parents() -> list[tuple[int, int]]:
+    """(pid, parent's pid) of every process."""
+    answer = []
+    if Path("/proc/self/stat").exists():
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                # The name, in parentheses, may hold anything: state and parent follow the last one.
+                stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            answer.append((int(folder.name), int(stat[1])))
+        return answer
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    for line in listed.stdout.splitlines():
+        child, parent = line.split()
+        answer.append((int(child), int(parent)))
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _zombie(pid)
+
+
+def signal_all(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to these processes; one that is gone is fine."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
 def group_alive(pid: int) -> bool:
     """Whether the process group that `pid` leads has a process left."""
     try:
@@ -123,18 +173,22 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 def wait_gone(pid: int, timeout_s: float) -> bool:
     """Wait until the group that `pid` leads is gone; False when it is still there after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while group_alive(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    return _until(lambda: not group_alive(pid), timeout_s)
+
+
+def wait_all_gone(pids: Sequence[int], timeout_s: float) -> bool:
+    """Wait until none of these processes is left; False when one still is after `timeout_s`."""
+    return _until(lambda: not any(map(alive, pids)), timeout_s)
 
 
 def wait_closed(port: int, timeout_s: float) -> bool:
     """Wait until nothing listens on the port: a killed program's last threads may hold it a little longer."""
+    return _until(lambda: not listening(port), timeout_s)
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while listening(port):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)

@@ -155,11 +155,20 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """kill -9 of the whole process group; returns when it is gone. Its data stay as they are."""
+        """kill -9 of the server and of all it has started; returns when they are gone. Its data stay as they
+        are."""
         pid = self.pid
         if pid is not None:
+            # Stopped, it starts nothing more and reaps nothing, so that the pids found are still its own when
+            # they are killed. An orphaned backend of PostgreSQL would hold the shared memory, and a restart
+            # fail.
+            if process.group_alive(pid):
+                process.signal_group(pid, signal.SIGSTOP)
+            family = process.family(pid)
             process.signal_group(pid, signal.SIGKILL)
+            process.signal_all(family, signal.SIGKILL)
             process.wait_gone(pid, STOP_TIMEOUT_S)
+            process.wait_all_gone(family, STOP_TIMEOUT_S)
             process.wait_closed(self.port, STOP_TIMEOUT_S)
 
     def restart(self) -> None:
@@ -207,7 +216,9 @@ class Server:
         pid = self.pid
         if pid is None or not process.group_alive(pid):
             raise StackError(f"{self.spec.name} is not running")
+        family = process.family(pid)
         process.signal_group(pid, number)
+        process.signal_all(family, number)
 
     def _last_words(self) -> str:
         try:

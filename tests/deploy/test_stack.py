@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from deploy.stack import Server, Stack, StackError, running
-from deploy.stack.process import group_alive, listening
+from deploy.stack.process import alive, family, group_alive, listening
 from deploy.stack.server import Spec
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -105,6 +105,49 @@ def test_a_killed_broker_starts_again_on_its_port_and_data() -> None:
         broker.start()
         assert broker.pid != before
         assert "kept" in broker.control("list_vhosts", "--silent")
+
+
+def test_a_killed_postgres_leaves_no_backend_and_starts_again() -> None:
+    """A backend that outlives its postmaster holds the shared memory, and the next start is refused."""
+    with running(["postgres"]) as stack:
+        postgres = stack["postgres"]
+        for _ in range(5):
+            with long_query(postgres):
+                backends = family(postgres.pid or 0)
+                assert len(backends) > 2
+                postgres.kill()
+                assert not any(map(alive, backends))
+            postgres.start()
+        assert postgres.control("-c", "select 1").strip() == "1"
+
+
+def test_a_frozen_postgres_answers_nobody_and_goes_on() -> None:
+    """Its backends are frozen with it: they lead process groups of their own."""
+    with running(["postgres"]) as stack, long_query(stack["postgres"], seconds=0.5) as query:
+        stack["postgres"].pause()
+        with pytest.raises(subprocess.TimeoutExpired):
+            query.wait(timeout=2)
+        stack["postgres"].resume()
+        assert query.wait(timeout=20) == 0
+
+
+@contextmanager
+def long_query(postgres: Server, seconds: float = 600) -> Iterator[subprocess.Popen[bytes]]:
+    """A client in the middle of a query, so that a backend is busy."""
+    spec = postgres.spec
+    asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+    query = subprocess.Popen(
+        [*spec.ctl, "-c", f"select pg_sleep({seconds})"],
+        env=spec.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert eventually(lambda: postgres.control("-c", asleep).strip() == "1")
+        yield query
+    finally:
+        query.kill()
+        query.wait()
 
 
 def test_a_broker_speaks_tls_with_a_certificate_for_its_address() -> None:
