@@ -12,13 +12,14 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-he
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 ARGS =
 
-.PHONY: help demo up test test-embedded test-rabbitmq4 check format bench lock wheel test-wheel docs clean
+.PHONY: help demo up test test-embedded test-rabbitmq4 test-reliability check format bench lock wheel test-wheel docs clean
 
 help:
 	@echo "make demo            see it work: installs into $(VENV), captures real calls, takes half a minute"
 	@echo "make test            every test, on private RabbitMQ, Redis and PostgreSQL servers"
 	@echo "make test-embedded   the tests that need no server"
 	@echo "make test-rabbitmq4  the bus's conformance suite on RabbitMQ 4"
+	@echo "make test-reliability  200 vaults killed at named points"
 	@echo "make check           format, lint, types, import contracts"
 	@echo "make format          format the code, and fix what the linter can"
 	@echo "make up              start Trunkline, everything in one process"
@@ -44,6 +45,9 @@ test-embedded: $(VENV)/.installed-dev
 test-rabbitmq4: $(VENV)/.installed-dev
 	$(STACK) --only rabbitmq --rabbitmq4 -- $(BIN)/python -m pytest tests/conformance -m rabbitmq $(ARGS)
 
+test-reliability: $(VENV)/.installed-dev
+	TRUNKLINE_TEST_ROUNDS=200 $(BIN)/python -m pytest tests/services/request_vault/test_kill_rounds.py $(ARGS)
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,14 +58,16 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-dev $(VENV)-faststream/.installed $(VENV)-mitmproxy/.installed
-	$(STACK) --only rabbitmq -- $(BIN)/python -m bench $(ARGS)
+bench: $(VENV)/.installed-dev $(VENV)-faststream/.installed $(VENV)-mitmproxy/.installed \
+		$(VENV)-eventsourcing/.installed
+	$(STACK) --only rabbitmq,postgres -- $(BIN)/python -m bench $(ARGS)
 
 lock: $(VENV)/.installed-dev
 	$(UV_COMPILE) $(ARGS) pyproject.toml --group build -o requirements.lock
 	$(UV_COMPILE) $(ARGS) pyproject.toml --group dev -o requirements-dev.lock
 	$(UV_COMPILE) $(ARGS) bench/peers/faststream.in -o bench/peers/faststream.lock
 	$(UV_COMPILE) $(ARGS) bench/peers/mitmproxy.in -o bench/peers/mitmproxy.lock
+	$(UV_COMPILE) $(ARGS) bench/peers/eventsourcing.in -o bench/peers/eventsourcing.lock
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m deploy.errors_doc
@@ -75,8 +81,8 @@ test-wheel: wheel
 	$(BIN)/python -m deploy.try_wheel dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(VENV)-faststream $(VENV)-mitmproxy .cache dist build .mypy_cache .ruff_cache .pytest_cache \
-		.hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-faststream $(VENV)-mitmproxy $(VENV)-eventsourcing .cache dist build .mypy_cache \
+		.ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What an installation was made from is kept beside it: a folder is made anew when its lock has changed.
@@ -95,4 +101,8 @@ $(VENV)-faststream/.installed: bench/peers/faststream.lock
 
 $(VENV)-mitmproxy/.installed: bench/peers/mitmproxy.lock
 	@sh deploy/venv.sh $(VENV)-mitmproxy $<
+	@touch $@
+
+$(VENV)-eventsourcing/.installed: bench/peers/eventsourcing.lock
+	@sh deploy/venv.sh $(VENV)-eventsourcing $<
 	@touch $@

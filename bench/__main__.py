@@ -1,5 +1,5 @@
-"""`python -m bench [bus] [gateway] [startup]`: all of them when none is named. Needs a RabbitMQ: `make bench`
-starts one."""
+"""`python -m bench [bus] [gateway] [startup] [vault [options]]`: all of them when none is named; the vault's
+options are in `bench/vault/run.py`. Needs a RabbitMQ, the vault a PostgreSQL: `make bench` starts them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,33 @@ import sys
 from bench import startup
 from bench.bus import run as bus
 from bench.gateway import run as gateway
+from bench.vault import run as vault
 
-NAMES = ("bus", "gateway", "startup")
+NAMES = ("bus", "gateway", "startup", "vault")
 
 
-async def main(wanted: list[str]) -> None:
+def _amqp_url() -> str:
+    found = os.environ.get("TRUNKLINE_TEST_AMQP_URL")
+    if found is None:
+        raise SystemExit("a RabbitMQ is needed: run this with `make bench`")
+    return found
+
+
+async def main(arguments: list[str]) -> None:
+    options_from = next((at for at, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    wanted, options = arguments[:options_from], arguments[options_from:]
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
         raise SystemExit(f"no measurement is called {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    amqp_url = os.environ.get("TRUNKLINE_TEST_AMQP_URL")
-    if amqp_url is None:
-        raise SystemExit("a RabbitMQ is needed: run this with `make bench`")
+    if options and wanted != ["vault"]:
+        raise SystemExit(f"{options[0]} is an option of `vault` alone")
     for name in wanted or NAMES:
         if name == "bus":
-            await bus.run(amqp_url)
+            await bus.run(_amqp_url())
         elif name == "gateway":
-            await gateway.run(amqp_url)
+            await gateway.run(_amqp_url())
+        elif name == "vault":
+            await vault.run(options)
         else:
             await startup.run()
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from bus.message import Ask, Fact, Subscription
 from schemas.operation import Operation
 
@@ -17,6 +19,16 @@ CATEGORY = "identity"
 CaptureMode = Literal["relaxed", "strict", "off"]
 DEFAULT_BODY_CAP_BYTES = 1024 * 1024
 MAX_BODY_CAP_BYTES = 8 * 1024 * 1024
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long the vault keeps a bucket's calls; whatever is passed first takes the oldest. None: no limit of
+    the bucket's own. max_age_s: seconds since a call was recorded. max_bytes: of the calls in the log,
+    without bodies that are kept apart. Starred and shared calls stay."""
+
+    max_age_s: int | None = None
+    max_calls: int | None = None
+    max_bytes: int | None = None
 
 
 class BucketCreated(Fact, frozen=True):
@@ -30,6 +42,7 @@ class BucketCreated(Fact, frozen=True):
     team: str
     capture: CaptureMode = "relaxed"
     body_cap_bytes: int = DEFAULT_BODY_CAP_BYTES
+    retention: Retention = Retention()
 
 
 class BucketChanged(Fact, frozen=True):
@@ -42,6 +55,7 @@ class BucketChanged(Fact, frozen=True):
     name: str
     capture: CaptureMode
     body_cap_bytes: int
+    retention: Retention = Retention()
 
 
 class BucketDeleted(Fact, frozen=True):
@@ -84,6 +98,7 @@ class Bucket(Fact, frozen=True):
     capture: CaptureMode
     body_cap_bytes: int
     created_at: datetime
+    retention: Retention = Retention()
 
 
 class BucketList(Fact, frozen=True):
@@ -112,7 +127,9 @@ class PutBucket(Ask[Bucket], frozen=True):
 
     key: 12 characters, a-z and 0-9. name: for people. capture: `relaxed` answers first and keeps the call
     after, `strict` holds the end of the answer until the call is safe, `off` keeps nothing. body_cap_bytes:
-    how much of each body is kept, at most 8388608. Refused: bucket-invalid.
+    how much of each body is kept, at most 8388608. retention: how long the vault keeps the calls, by
+    max_age_s, max_calls and max_bytes; left out, the installation's limits alone hold. Refused:
+    bucket-invalid.
     """
 
     TYPE = "identity.bucket.put"
@@ -123,14 +140,23 @@ class PutBucket(Ask[Bucket], frozen=True):
     team: str = "default"
     capture: CaptureMode = "relaxed"
     body_cap_bytes: int = DEFAULT_BODY_CAP_BYTES
+    retention: Retention = Retention()
 
 
 class GetBucket(Ask[Bucket], frozen=True):
-    """Refused: bucket-unknown."""
+    """A bucket as it is, or as it was.
+
+    at: as of this moment, by the time at which the vault recorded what was decided. team: whose it must be;
+    empty: anybody's. allowed_buckets: only these keys; empty means any. Refused: bucket-unknown (also before
+    its creation), bucket-gone (deleted, at the moment that was asked for).
+    """
 
     TYPE = "identity.bucket.get"
 
     key: str
+    at: datetime | None = None
+    team: str = ""
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class ListBuckets(Ask[BucketList], frozen=True):
@@ -178,7 +204,8 @@ class RevokeToken(Ask[Token], frozen=True):
 FACTS = (BucketCreated, BucketChanged, BucketDeleted, TokenCreated, TokenRevoked)
 OPERATIONS = (
     Operation(ListBuckets, "GET", "/buckets", "buckets:read", "List the buckets"),
-    Operation(GetBucket, "GET", "/buckets/{key}", "buckets:read", "One bucket", bucket="key"),
+    # Identity itself says whose it is: the past of a bucket outlives it, and the edge knows living ones only.
+    Operation(GetBucket, "GET", "/buckets/{key}", "buckets:read", "One bucket, as it is or was"),
     Operation(
         PutBucket,
         "PUT",

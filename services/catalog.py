@@ -7,14 +7,22 @@ name, so that `trunkline --help` stays quick and a process that runs one service
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+if TYPE_CHECKING:
+    import msgspec
+    from cyclopts import App
 
-from bus.message import Fact, Subscription
-from schemas.operation import Operation
-from services.chassis.host import Service
+    from bus.message import Fact, Subscription
+    from schemas.operation import Operation
+    from services.chassis.config import Loaded
+    from services.chassis.host import Service
 
 SERVICES = ("traffic_gateway", "request_vault", "identity", "api")
 # mission_control has no room yet: the hosts send its heartbeats and answer for it.
@@ -30,7 +38,8 @@ class ServiceUnknown(LookupError):
     exit_code = 64
 
 
-class Room(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Room:
     """A service's parts: how it is built, its settings' type, its contract's module, and the first line of
     its purpose."""
 
@@ -41,13 +50,37 @@ class Room(msgspec.Struct, frozen=True):
     purpose: str
 
 
-class Contracts(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Contracts:
     """Every service's contract, put together. Before its first publish a process declares all
     `subscriptions`."""
 
     facts: tuple[type[Fact], ...]
     operations: tuple[Operation, ...]
     subscriptions: tuple[Subscription, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command-line verb, or a group of them, that a room brings along and that needs no server.
+
+    make: its commands, given how settings are read (data folder, None for the usual one -> Loaded)."""
+
+    name: str
+    purpose: str
+    make: Callable[[Callable[[Path | None], Loaded]], App]
+
+
+def commands() -> tuple[Command, ...]:
+    """The verbs of all rooms that have a `commands` module: it says in COMMANDS what each verb is for, and
+    `app(verb, load)` makes it. Imports these modules, which are light, and nothing else of the rooms."""
+    found = []
+    for room in SERVICES:
+        if importlib.util.find_spec(f"services.{room}.commands") is not None:
+            module = importlib.import_module(f"services.{room}.commands")
+            for name, purpose in module.COMMANDS.items():
+                found.append(Command(name, purpose, partial(module.app, name)))
+    return tuple(found)
 
 
 def load(name: str) -> Room:
@@ -66,6 +99,8 @@ def load(name: str) -> Room:
 
 def config_type(name: str) -> type[msgspec.Struct]:
     """A room's settings' type. Imports its `config.py` only."""
+    import msgspec
+
     check(name)
     found: Any = importlib.import_module(f"services.{name}.config").Config
     if not (isinstance(found, type) and issubclass(found, msgspec.Struct)):

@@ -17,7 +17,7 @@ from services.api.edge import make_edge
 from services.api.edge.live import Wakes
 from services.chassis.access import Access
 from services.chassis.host import Ground
-from services.chassis.web import listen
+from services.chassis.web import listen, listening_url
 
 
 @asynccontextmanager
@@ -39,8 +39,7 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
         )
         listening = listen(edge, config.bind, config.port, config.port_fixed, drain_s=config.drain_s)
         async with listening as port:
-            shown = f"[{config.bind}]" if ":" in config.bind else config.bind
-            ground.announce("url", f"http://{shown}:{port}")
+            ground.announce("url", listening_url(config.bind, port))
             yield
 
 

@@ -22,7 +22,8 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -37,11 +38,19 @@ TEST_PREFIX = "TRUNKLINE_TEST_"  # where the tests' servers are; no setting of t
 TAKEN = {
     ("traffic_gateway", "port"): "gateway_port",
     ("traffic_gateway", "domain"): "gateway_domain",
+    ("traffic_gateway", "public_url"): "gateway_public_url",
     ("api", "port"): "api_port",
     ("request_vault", "url"): "vault_url",
 }
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+PublicUrl = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"\A(https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+        r"(:(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3}))?/?)?\Z"
+    ),
+]
 LogFormat = Literal["auto", "pretty", "json"]
 LogLevel = Literal["auto", "debug", "info", "warning", "error"]
 
@@ -69,8 +78,10 @@ class Settings(msgspec.Struct, frozen=True):
     in the data folder, `sqlite:PATH` in that file. redis_url: what instances share, `memory:` or
     `redis://...`. bind: the address that gateway and API listen on. gateway_domain: host names below it are
     addresses of the host scheme.
-    gateway_port, api_port: 0 lets the system choose. log_format: on standard error; `auto` is pretty on a
-    terminal, else JSON, a line each. log_level: `auto` is warning under `up`, else info."""
+    gateway_port, api_port: 0 lets the system choose. gateway_public_url: by what address others reach the
+    gateway, such as `https://gw.example.com`, when that is not where it listens (a container, a proxy in
+    front); without a path; empty: worked out from bind and port. log_format: on standard error; `auto` is
+    pretty on a terminal, else JSON, a line each. log_level: `auto` is warning under `up`, else info."""
 
     data_dir: str
     bus_url: str = "embedded:"
@@ -80,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_domain: str = "localhost"
     gateway_port: Port = 7080
     api_port: Port = 7081
+    gateway_public_url: PublicUrl = ""
     log_format: LogFormat = "auto"
     log_level: LogLevel = "auto"
 
@@ -263,16 +275,19 @@ def _converted(raw: Any, wanted: Any, name: str, said: str) -> Any:
         return msgspec.convert(value, wanted, strict=not from_environment)
     except msgspec.ValidationError as error:
         expected = _described(wanted)
-        detail = "" if expected else f" ({error})"
-        shown = hidden(name, repr(raw))
-        raise ConfigInvalid(f"{said} is {shown}; expected {expected or wanted}{detail}") from error
+        why = f"; expected {expected}" if expected else f": {error}"
+        raise ConfigInvalid(f"{said} is {hidden(name, repr(raw))}{why}") from error
 
 
 def _described(wanted: Any) -> str:
     """A type for people."""
     if wanted == Port:
         return "a port number from 0 to 65535"
+    if wanted == PublicUrl:
+        return "http:// or https://, a host, perhaps a port, and no path, such as https://gw.example.com"
     origin = get_origin(wanted)
+    if origin is UnionType or origin is Union:  # a value or None, which is said by leaving it out
+        return _described(next(inner for inner in get_args(wanted) if inner is not type(None)))
     if origin is Annotated:
         return ""
     if origin is Literal:

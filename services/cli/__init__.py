@@ -25,6 +25,7 @@ Begin with `trunkline up`, then call an API through the address that `trunkline 
 COMMANDS = {
     "up": ("Start everything in this process.", "services.cli.up:up"),
     "run": ("Start only the services that are named.", "services.cli.run:run"),
+    "setup": ("Make the first bucket and token of running services.", "services.cli.setup:setup"),
     "demo": ("Show the whole thing on real calls in half a minute.", "services.cli.demo:demo"),
     "url": ("The gateway address of a URL.", "services.cli.url:url"),
     "calls": ("List captured calls, newest first.", "services.cli.calls:calls"),
@@ -32,7 +33,9 @@ COMMANDS = {
     "tail": ("Follow calls as they come.", "services.cli.tail:tail"),
     "replay": ("Send a call again and compare the answers.", "services.cli.replay:replay"),
     "export": ("Write calls to a HAR file.", "services.cli.export:export"),
-    "buckets": ("List the buckets.", "services.cli.buckets:buckets"),
+    "trace": ("Show what a call or an event caused.", "services.cli.trace:trace"),
+    "buckets": ("List the buckets, or show one as it was.", "services.cli.buckets:buckets"),
+    "health": ("Whether this host's services are ready.", "services.cli.health:health"),
     "status": ("Which services run, and how they are.", "services.cli.status:status"),
 }
 
@@ -64,6 +67,8 @@ def app() -> App:
     """The commands, none of them imported yet."""
     from cyclopts import App, Parameter
 
+    from services import catalog
+
     found = App(
         name="trunkline",
         help=ABOUT,
@@ -73,6 +78,9 @@ def app() -> App:
     )
     for order, (name, (purpose, place)) in enumerate(COMMANDS.items()):
         found.command(place, name=name, help=purpose, sort_key=order)
+    for order, verb in enumerate(catalog.commands(), len(COMMANDS)):
+        place = f"services.cli.rooms:{verb.name}"
+        found.command(place, name=verb.name, help=verb.purpose, sort_key=order)
     return found
 
 

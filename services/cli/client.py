@@ -33,6 +33,7 @@ _EXIT_BY_STATUS = {
     403: exits.NOT_ALLOWED,
     404: exits.NOT_THERE,
     409: exits.INVALID,
+    410: exits.NOT_THERE,
     422: exits.INVALID,
     429: exits.DOWN,
     500: exits.FAULT,

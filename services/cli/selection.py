@@ -103,7 +103,7 @@ def whole_id(api: Api, bucket: str, text: str) -> str:
     if _WHOLE_ID.fullmatch(wanted):
         return wanted
     if wanted == "last":
-        newest = next(pages(api, bucket, {}, 1))["calls"]
+        newest = [call for page in pages(api, bucket, {}, 1) for call in page["calls"]]
         if not newest:
             raise Trouble(
                 f"bucket {bucket} holds no call yet",

@@ -33,8 +33,9 @@ from schemas.identity import (
 )
 from schemas.operation import Scope
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 FACTS = (BucketCreated, BucketChanged, BucketDeleted, TokenCreated, TokenRevoked)
+FACTS_BY_TYPE = {fact.TYPE: fact for fact in FACTS}
 SCOPES = frozenset(get_args(Scope))
 KEY_CHARS = 12
 MAX_NAME_CHARS = 100
@@ -89,6 +90,10 @@ def token_stream(id: str) -> str:
     return f"{CATEGORY}.token-{id}"
 
 
+def is_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
+
+
 def key_from(command_id: str) -> str:
     """A bucket's key, always the same for the same command: 62 bits of its SHA-256."""
     number = int.from_bytes(hashlib.sha256(f"bucket {command_id}".encode()).digest(), "big")
@@ -103,7 +108,11 @@ def decide_put_bucket(state: State | None, command: PutBucket, key: str) -> tupl
     """Create the bucket, or change what differs. The team of a bucket that exists is not changed by this."""
     _check_bucket(command, key)
     if state is None or state.bucket is None:
-        return (BucketCreated(key, command.name, command.team, command.capture, command.body_cap_bytes),)
+        return (
+            BucketCreated(
+                key, command.name, command.team, command.capture, command.body_cap_bytes, command.retention
+            ),
+        )
     if state.deleted:
         raise No(
             "bucket-invalid", f"bucket {key} was deleted, and its key is not given again; choose another"
@@ -111,10 +120,14 @@ def decide_put_bucket(state: State | None, command: PutBucket, key: str) -> tupl
     bucket = state.bucket
     if bucket.team != command.team:
         raise No("bucket-invalid", f"bucket {key} belongs to team {bucket.team!r}, not to {command.team!r}")
-    wanted = (command.name, command.capture, command.body_cap_bytes)
-    if (bucket.name, bucket.capture, bucket.body_cap_bytes) == wanted:
+    if settings_of(bucket) == settings_of(command):
         return ()
-    return (BucketChanged(key, *wanted),)
+    return (BucketChanged(key, command.name, command.capture, command.body_cap_bytes, command.retention),)
+
+
+def settings_of(of: Bucket | PutBucket) -> tuple[object, ...]:
+    """What PutBucket sets, to compare."""
+    return of.name, of.capture, of.body_cap_bytes, of.retention
 
 
 def decide_delete_bucket(state: State | None, command: DeleteBucket) -> tuple[Fact, ...]:
@@ -191,11 +204,17 @@ def evolve(state: State | None, fact: Fact, at: datetime) -> State | None:
     state = state or State()
     match fact:
         case BucketCreated():
-            bucket = Bucket(fact.key, fact.name, fact.team, fact.capture, fact.body_cap_bytes, created_at=at)
+            bucket = Bucket(
+                fact.key, fact.name, fact.team, fact.capture, fact.body_cap_bytes, at, fact.retention
+            )
             return State(bucket=bucket)
         case BucketChanged() if state.bucket is not None:
             bucket = msgspec.structs.replace(
-                state.bucket, name=fact.name, capture=fact.capture, body_cap_bytes=fact.body_cap_bytes
+                state.bucket,
+                name=fact.name,
+                capture=fact.capture,
+                body_cap_bytes=fact.body_cap_bytes,
+                retention=fact.retention,
             )
             return msgspec.structs.replace(state, bucket=bucket)
         case BucketDeleted():
@@ -216,7 +235,7 @@ def token_of(state: TokenState) -> Token:
 
 
 def _check_bucket(command: PutBucket, key: str) -> None:
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise No("bucket-invalid", f"key {key[:40]!r} is not {KEY_CHARS} characters of a-z and 0-9")
     _check_name("bucket-invalid", command.name)
     _check_team("bucket-invalid", command.team)
@@ -224,6 +243,10 @@ def _check_bucket(command: PutBucket, key: str) -> None:
         raise No(
             "bucket-invalid", f"body_cap_bytes {command.body_cap_bytes} is not from 0 to {MAX_BODY_CAP_BYTES}"
         )
+    for name, least in (("max_age_s", 60), ("max_calls", 1), ("max_bytes", 1)):
+        limit: int | None = getattr(command.retention, name)
+        if limit is not None and not least <= limit < 2**53:
+            raise No("bucket-invalid", f"retention.{name} {limit} is not {least} or more")
 
 
 def _check_name(slug: str, name: str) -> None:

@@ -9,14 +9,16 @@ next sees it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import TypeVar
 
 from bus import codec
 from bus.clock import Clock
 from bus.connect import Bus
 from bus.errors import BusError, DeadlinePassed, NobodyAnswers, Refused, Unavailable
+from bus.event import Event
 from bus.ids import derived
 from bus.message import Ask, Fact
 from bus.router import Delivery, Router
@@ -70,19 +72,37 @@ class Handlers:
 
         _, after = await self._carry_out(ask.command_id, domain.bucket_stream(key), key, key, decide)
         bucket = _bucket(after, key)
-        if (bucket.name, bucket.capture, bucket.body_cap_bytes) != (
-            ask.name,
-            ask.capture,
-            ask.body_cap_bytes,
-        ):
+        if domain.settings_of(bucket) != domain.settings_of(ask):
             raise Refused("command-conflict", USED_ELSEWHERE)
         return bucket
 
     async def answer_get_bucket(self, ask: GetBucket, delivery: Delivery) -> Bucket:
+        if ask.at is not None and ask.at.tzinfo is None:
+            raise Refused("bucket-invalid", "at must name its time zone, as in 2030-01-01T00:00:00Z")
+        if not domain.is_key(ask.key) or (ask.allowed_buckets and ask.key not in ask.allowed_buckets):
+            raise _unknown(ask.key)
         stream = domain.bucket_stream(ask.key)
-        if self._known.get(stream).state is None:
-            await self._known.refresh()
-        return _bucket(self._known.get(stream).state, ask.key)
+        if ask.at is not None:
+            bucket = await self._bucket_at(stream, ask.key, ask.at, ask.team)
+        else:
+            if self._known.get(stream).state is None:
+                await self._known.refresh()
+            bucket = _bucket(self._known.get(stream).state, ask.key)
+        if ask.team not in ("", bucket.team):
+            raise _unknown(ask.key)
+        return bucket
+
+    async def _bucket_at(self, stream: str, key: str, at: datetime, team: str) -> Bucket:
+        """Folded from the log, where the projection knows only today's. Raises Refused."""
+        state: State | None = None
+        async for event, recorded_at in self._decisions(stream):
+            if recorded_at > at:
+                break
+            state = domain.evolve(state, event.read(domain.FACTS_BY_TYPE[event.type]), event.time)
+            if state is not None and state.deleted and state.bucket and team in ("", state.bucket.team):
+                when = recorded_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+                raise Refused("bucket-gone", f"bucket {key[:40]} was deleted at {when}")
+        return _bucket(state, key)
 
     async def answer_list_buckets(self, ask: ListBuckets, delivery: Delivery) -> BucketList:
         found = [state.living_bucket for state in self._known.states()]
@@ -193,21 +213,25 @@ class Handlers:
     async def _done_before(self, command_id: str, stream: str) -> tuple[State | None, State | None] | None:
         """The stream's state before and after what this command did to it; None when it did nothing."""
         first = derived(command_id, stream, "0")
-        types = {fact.TYPE: fact for fact in domain.FACTS}
         state: State | None = None
+        async for event, _ in self._decisions(stream):
+            before = state
+            state = domain.evolve(before, event.read(domain.FACTS_BY_TYPE[event.type]), event.time)
+            if event.identity == (self._bus.source, first):
+                return before, state
+        return None
+
+    async def _decisions(self, stream: str) -> AsyncIterator[tuple[Event, datetime]]:
+        """The stream's decisions that are known here, in order, and when each was recorded."""
         after = 0
         while True:
             page = await self._vault(ReadStream(stream, after=after, limit=MAX_PAGE))
             for recorded in page.records:
                 event = codec.decode_batch(codec.join_batch([recorded.event]))[0]
-                if event.type not in types:
-                    continue
-                before = state
-                state = domain.evolve(before, event.read(types[event.type]), event.time)
-                if event.identity == (self._bus.source, first):
-                    return before, state
+                if event.type in domain.FACTS_BY_TYPE:
+                    yield event, recorded.recorded_at
             if not page.records or page.next_after >= page.head:
-                return None
+                return
             after = page.next_after
 
     async def _vault(self, ask: Ask[R]) -> R:
@@ -222,8 +246,12 @@ class Handlers:
 def _bucket(state: State | None, key: str) -> Bucket:
     bucket = state.living_bucket if state is not None else None
     if bucket is None:
-        raise Refused("bucket-unknown", f"there is no bucket {key[:40]!r}")
+        raise _unknown(key)
     return bucket
+
+
+def _unknown(key: str) -> Refused:
+    return Refused("bucket-unknown", f"there is no bucket {key[:40]!r}")
 
 
 def _token(state: State | None, id: str) -> Token:

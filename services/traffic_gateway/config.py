@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from services.chassis.config import PublicUrl
+
 
 class Config(msgspec.Struct, frozen=True):
     """bind, port: where it listens; port_fixed: the port was set, so it does not move when it is taken.
-    domain: host names below it are addresses of the host scheme.
+    domain: host names below it are addresses of the host scheme. public_url: by what address others reach it;
+    empty: worked out from bind and port.
 
     connect_timeout_s: resolving, connecting and TLS together. wait_timeout_s: from the request's last byte to
     the response's head. idle_timeout_s: between two pieces of a body; a stream may last as long as it says
@@ -23,6 +26,7 @@ class Config(msgspec.Struct, frozen=True):
     port: int = 7080
     port_fixed: bool = False
     domain: str = "localhost"
+    public_url: PublicUrl = ""
     connect_timeout_s: float = 10.0
     wait_timeout_s: float = 60.0
     idle_timeout_s: float = 300.0

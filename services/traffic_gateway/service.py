@@ -11,7 +11,7 @@ from services.chassis.access import Access
 from services.chassis.host import Ground
 from services.chassis.outgoing import Limits, Outgoing, Policy
 from services.chassis.relay import Relay
-from services.chassis.web import listen
+from services.chassis.web import listen, listening_url
 from services.traffic_gateway.config import Config
 from services.traffic_gateway.edge.recording import Recorder
 from services.traffic_gateway.edge.relaying import Gateway
@@ -41,7 +41,7 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
         async with listen(
             server, config.bind, config.port, config.port_fixed, drain_s=config.drain_s
         ) as port:
-            ground.announce("url", f"http://{config.bind}:{port}")
+            ground.announce("url", config.public_url.rstrip("/") or listening_url(config.bind, port))
             yield
 
 

@@ -59,3 +59,11 @@ def test_facts_and_operations_have_types_of_their_own() -> None:
     assert len(routes) == len(set(routes))
     for operation in found.operations:
         topics.check_type(operation.ask.TYPE)
+
+
+def test_rooms_bring_verbs_along() -> None:
+    found = {verb.name: verb for verb in catalog.commands()}
+    assert "vault" in found
+    for verb in found.values():
+        made = verb.make(lambda data_dir: pytest.fail("settings are read when a verb is called"))
+        assert made.help == verb.purpose

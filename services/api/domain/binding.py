@@ -23,6 +23,7 @@ FILLED = frozenset(("command_id", "team", "actor", "allowed_buckets"))
 Where = Literal["path", "query", "body"]
 
 _IN_BRACES = re.compile(r"{(\w+)}")
+_NO_SECONDS = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?=[Zz]|[+-]\d\d:\d\d)")
 _AT = re.compile(r"(.*?)(?: - at `(\$.*)`)?", re.DOTALL)
 
 
@@ -132,7 +133,14 @@ def is_list(kind: Any) -> bool:
     return kind in (list, tuple, set, frozenset) or origin in (list, tuple, set, frozenset)
 
 
+def is_time(kind: Any) -> bool:
+    """Whether a field's type is a time, perhaps optional."""
+    return kind is datetime or datetime in get_args(kind)
+
+
 def _converted(where: Where, name: str, value: Any, field: msgspec.structs.FieldInfo, *, strict: bool) -> Any:
+    if where != "body" and isinstance(value, str) and is_time(field.type):
+        value = _NO_SECONDS.sub(r"\g<0>:00", value)  # ISO 8601 lets them be left out, and people do
     try:
         converted = msgspec.convert(value, field.type, strict=strict)
     except (msgspec.ValidationError, OverflowError, ValueError, RecursionError) as error:

@@ -132,7 +132,7 @@ class Live:
                 data = msgspec.json.encode(call).decode()
                 await answer.write(f"id: {_id(call.position)}\nevent: call\ndata: {data}\n\n".encode())
                 position = call.position
-            if len(page.calls) < PAGE:
+            if page.next_cursor is None:
                 if heard is not None and heard > position:
                     # What was told of before this search and is not in it, the filters leave out.
                     position = heard
@@ -145,7 +145,7 @@ class Live:
             heard = watch.heard
             try:
                 await self._check(request, asked.bucket)
-                page = await self._behind(asked, position)
+                page = await self._behind(asked, position, page.next_cursor)
             except Problem as problem:
                 if problem.status != 503:
                     return  # the token was revoked, or the bucket has gone: whoever connects again is told
@@ -154,9 +154,12 @@ class Live:
                 page, heard = CallPage((), None), None
                 watch.woken.set()
 
-    async def _behind(self, asked: SearchCalls, position: Position) -> CallPage:
-        """The next calls behind a position."""
-        return await self._asker.ask(VAULT, msgspec.structs.replace(asked, after=position, limit=PAGE))
+    async def _behind(self, asked: SearchCalls, position: Position, cursor: str | None = None) -> CallPage:
+        """The next calls behind a position, or where the page before ended."""
+        after = position if cursor is None else None
+        return await self._asker.ask(
+            VAULT, msgspec.structs.replace(asked, after=after, cursor=cursor, limit=PAGE)
+        )
 
     async def _check(self, request: web.Request, bucket: str) -> None:
         caller = await self._gate.caller(request, OPERATION.scope)

@@ -56,6 +56,20 @@ CALL_UNKNOWN = ProblemKind(
     "No call that the token may read has this id; it may have expired, or not have been recorded yet.",
     "List the calls of a bucket with GET /v1/buckets/{key}/calls.",
 )
+EVENT_UNKNOWN = ProblemKind(
+    "event-unknown",
+    404,
+    "There is no such event",
+    "No event and no call that the token may see has this id; it may have expired, or been erased.",
+    "List events with GET /v1/events, or the calls of a bucket with GET /v1/buckets/{key}/calls.",
+)
+BUCKET_GONE = ProblemKind(
+    "bucket-gone",
+    410,
+    "The bucket was deleted",
+    "At the moment that was asked for, the bucket had been deleted; the detail says when.",
+    "Ask for an earlier moment with `at`.",
+)
 BODY_UNKNOWN = ProblemKind(
     "body-unknown",
     404,
@@ -83,6 +97,13 @@ CURSOR_INVALID = ProblemKind(
     "This cursor cannot be used",
     "The cursor is damaged, or was made for another list or other filters.",
     "Leave the cursor out to begin anew, and pass on `next_cursor` unchanged with the same filters.",
+)
+PATTERN_INVALID = ProblemKind(
+    "pattern-invalid",
+    400,
+    "A pattern over types is not valid",
+    "A pattern breaks the rules for topics; the detail says how.",
+    "Use dotted words of letters, digits, `_` and `-`; `*` stands for one word, `#` for zero or more.",
 )
 QUERY_INVALID = ProblemKind(
     "query-invalid",
@@ -134,10 +155,13 @@ KINDS = (
     SCOPE_MISSING,
     BUCKET_UNKNOWN,
     CALL_UNKNOWN,
+    EVENT_UNKNOWN,
+    BUCKET_GONE,
     BODY_UNKNOWN,
     PARAMETER_UNKNOWN,
     PARAMETER_INVALID,
     CURSOR_INVALID,
+    PATTERN_INVALID,
     QUERY_INVALID,
     MEDIA_TYPE_UNKNOWN,
     SERVICE_UNAVAILABLE,

@@ -9,7 +9,7 @@ finish.
 from __future__ import annotations
 
 from services.chassis.web.app import CLOSING, REQUEST_ID, Translate, make_app
-from services.chassis.web.listening import CannotListen, PortInUse, Serves, claim, listen
+from services.chassis.web.listening import CannotListen, PortInUse, Serves, claim, listen, listening_url
 from services.chassis.web.problems import (
     BODY_BROKEN,
     BODY_TOO_LARGE,
@@ -41,6 +41,7 @@ __all__ = [
     "Translate",
     "claim",
     "listen",
+    "listening_url",
     "make_app",
     "problem",
 ]

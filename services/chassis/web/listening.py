@@ -48,6 +48,11 @@ class PortInUse(CannotListen):
     remedy = "Stop that program, set another port, or set none: a default port moves to the next free one."
 
 
+def listening_url(host: str, port: int) -> str:
+    """The address of something that listens there; an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 @asynccontextmanager
 async def listen(
     serves: Serves,

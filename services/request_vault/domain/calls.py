@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from bus.errors import Malformed, Refused
 from bus.event import Event
-from schemas.request_vault import MAX_PAGE, SearchCalls
-from schemas.traffic_gateway import CallCaptured
+from schemas.request_vault import MAX_PAGE, CallMarks, CallSummary, Position, SearchCalls
+from schemas.traffic_gateway import Body, CallCaptured
+from services.calls.path_template import path_template
 from services.calls.query import Term
-from services.request_vault.domain.recording import MAX_NAME_CHARS, to_us
+from services.request_vault.domain.recording import MAX_NAME_CHARS, from_us, to_us
 
 MAX_PREFIX_CHARS = 2048
 CLOCK_LEAD_US = 3_600 * 1_000_000
@@ -28,9 +30,10 @@ _STATUS = re.compile(r"([1-9])(?:xx|[0-9]{2})", re.IGNORECASE)
 
 
 class CallRow(NamedTuple):
-    """host: lower-case, with its port unless that is the scheme's default. path: at least `/`. query:
-    without `?`. content_type: the response's media type, lower-case, without parameters. error: the
-    slug."""
+    """What engines keep of a call to find it by. host: lower-case, with its port unless that is the scheme's
+    default. path: at least `/`; template: the route it was probably called by. query: without `?`.
+    content_type: the response's media type, lower-case, without parameters. error: the slug. What has a
+    default is not captured but marked (`domain.marking`); tags: a JSON list."""
 
     id: str
     bucket: str
@@ -39,6 +42,7 @@ class CallRow(NamedTuple):
     scheme: str
     host: str
     path: str
+    template: str
     query: str
     status: int | None
     duration_us: int
@@ -47,11 +51,26 @@ class CallRow(NamedTuple):
     content_type: str | None
     error: str | None
     origin: str
+    starred: int = 0
+    share: str | None = None
+    share_until_us: int | None = None
+    note: str = ""
+    tags: str = "[]"
+    deleted_us: int | None = None
 
 
-def call_row(event: Event) -> CallRow:
-    """The row of a `traffic.call.captured` event. Raises Malformed or UnknownType, naming the field at
-    fault."""
+CAPTURED_FIELDS = tuple(name for name in CallRow._fields if name not in CallRow._field_defaults)
+
+
+class CallEntry(NamedTuple):
+    """What the read model gets of a captured call. bodies: the hashes of those that are kept apart."""
+
+    row: CallRow
+    bodies: tuple[str, ...]
+
+
+def call_entry(event: Event) -> CallEntry:
+    """Of a `traffic.call.captured` event. Raises Malformed or UnknownType, naming the field at fault."""
     call = event.read(CallCaptured)
     if call.bucket != event.key:
         raise Malformed(
@@ -67,7 +86,7 @@ def call_row(event: Event) -> CallRow:
         raise Malformed(f"call {call.id[:80]!r}: duration_ms is {call.duration_ms}")
     response = call.response
     scheme, host, path, query = split_url(call.request.url)
-    return CallRow(
+    row = CallRow(
         id=call.id,
         bucket=call.bucket,
         started_us=to_us(call.started_at),
@@ -75,6 +94,7 @@ def call_row(event: Event) -> CallRow:
         scheme=scheme,
         host=host,
         path=path,
+        template=path_template(path),
         query=query,
         status=None if response is None else _within_int64(response.status),
         duration_us=round(call.duration_ms * 1000),
@@ -84,6 +104,80 @@ def call_row(event: Event) -> CallRow:
         error=None if call.error is None else call.error.slug,
         origin=call.origin,
     )
+    return CallEntry(row, bodies_apart(call))
+
+
+def bodies_apart(call: CallCaptured) -> tuple[str, ...]:
+    """The hashes of the bodies that do not ride in the call's event."""
+    request = stored_apart(call.request.body)
+    response = None if call.response is None else stored_apart(call.response.body)
+    if request is None:
+        return () if response is None else (response,)
+    return (request,) if response is None or response == request else (request, response)
+
+
+def stored_apart(body: Body) -> str | None:
+    """The hash of a body that does not ride in the event."""
+    return body.sha256 if body.inline is None and body.captured_bytes > 0 else None
+
+
+def summary(row: CallRow, position: Position) -> CallSummary:
+    return CallSummary(
+        id=row.id,
+        bucket=row.bucket,
+        started_at=from_us(row.started_us),
+        method=row.method,
+        scheme=row.scheme,
+        host=row.host,
+        path=row.path,
+        query=row.query,
+        status=row.status,
+        duration_ms=row.duration_us / 1000,
+        request_bytes=row.request_bytes,
+        response_bytes=row.response_bytes,
+        content_type=row.content_type,
+        error=row.error,
+        origin=row.origin,
+        position=position,
+        template=row.template,
+        starred=bool(row.starred),
+        shared=row.share is not None,
+        tags=tags_of(row),
+        note=row.note,
+    )
+
+
+def marks(row: CallRow) -> CallMarks:
+    return CallMarks(
+        id=row.id,
+        bucket=row.bucket,
+        starred=bool(row.starred),
+        note=row.note,
+        tags=tags_of(row),
+        share=row.share,
+        share_expires_at=None if row.share_until_us is None else from_us(row.share_until_us),
+        deleted=row.deleted_us is not None,
+    )
+
+
+def tags_of(row: CallRow) -> tuple[str, ...]:
+    return () if row.tags == "[]" else msgspec.json.decode(row.tags, type=tuple[str, ...])
+
+
+def summary_bytes(call: CallSummary) -> int:
+    """About how much of a frame it takes."""
+    texts = f"{call.path}{call.query}{call.host}{call.template}{call.note}"
+    return 512 + len(texts) * (1 if texts.isascii() else 4) + sum(4 * len(tag) for tag in call.tags)
+
+
+def fitting(calls: Sequence[CallSummary], room_bytes: int) -> int:
+    """How many of these, from the first on, take no more than that; at least one."""
+    size = 0
+    for count, call in enumerate(calls):
+        size += summary_bytes(call)
+        if size > room_bytes and count:
+            return count
+    return len(calls)
 
 
 def split_url(url: str) -> tuple[str, str, str, str]:

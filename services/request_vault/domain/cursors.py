@@ -38,6 +38,11 @@ def encode_cursor(bound_to: bytes, vector: Vector) -> str:
 def decode_cursor(text: str, bound_to: bytes) -> Vector:
     """Raises Refused("cursor-invalid") when the text is no cursor, of another format, or made for another
     question."""
+    return decode_one_of(text, bound_to)[1]
+
+
+def decode_one_of(text: str, *questions: bytes) -> tuple[bytes, Vector]:
+    """Which of the questions the cursor is bound to, and what it says. Raises as `decode_cursor`."""
     if len(text) > MAX_CURSOR_CHARS:
         raise Refused(
             "cursor-invalid", f"the cursor has {len(text)} characters; none has more than {MAX_CURSOR_CHARS}"
@@ -52,11 +57,11 @@ def decode_cursor(text: str, bound_to: bytes) -> Vector:
             "cursor-invalid",
             f"the cursor has format {version}, this version reads {FORMAT}; begin again without one",
         )
-    if made_for != bound_to:
+    if made_for not in questions:
         raise Refused(
             "cursor-invalid",
             "the cursor was made for another question; repeat that one, or begin without a cursor",
         )
     if not all(0 <= partition < 2**15 and 0 <= number <= MAX_NUMBER for partition, number in vector.items()):
         raise Refused("cursor-invalid", "the cursor names a place that no log has; begin again without one")
-    return vector
+    return made_for, vector

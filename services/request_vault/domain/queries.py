@@ -13,7 +13,7 @@ import msgspec
 
 from bus.errors import Refused
 from services.calls import query as language
-from services.calls.query import Compared, Is, Not, Started, StatusClass, Term, Text
+from services.calls.query import Compared, Is, Not, Started, StatusClass, Term, Text, Words
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.domain.recording import to_us
 
@@ -34,6 +34,13 @@ def narrowed(plain: CallQuery, text: str, now: datetime) -> CallQuery:
         else:
             found = msgspec.structs.replace(found, **filters)
     return msgspec.structs.replace(found, where=language.all_of(rest)) if rest else found
+
+
+def asks_for_words(query: CallQuery) -> bool:
+    """Whether the search looks into the text index."""
+    return query.where is not None and any(
+        isinstance(term, Words) and term.scope != "note" for term in language.within(query.where)
+    )
 
 
 def _as_filters(term: Term, so_far: CallQuery) -> dict[str, Any] | None:

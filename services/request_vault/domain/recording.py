@@ -10,15 +10,21 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from bus import codec
 from bus.codec import MAX_EVENT_BYTES
 from bus.errors import Malformed, Reject
 from bus.event import Event
+from schemas.request_vault import StreamWrite
 
 DECISIONS = 0
 """The partition of decisions; observations are in the others."""
 
+MAX_DECISIONS = 1000
 MAX_NAME_CHARS = 256
 MAX_SUBJECT_CHARS = 1024
 STAMP_ROOM_BYTES = 256 + 2 * MAX_SUBJECT_CHARS
@@ -97,6 +103,38 @@ def check_decision(event: Event, encoded_bytes: int) -> None:
         check_recordable(event)
     except Reject as error:
         raise Malformed(str(error)) from error
+
+
+class Write(msgspec.Struct, frozen=True):
+    """Decisions for one stream, checked."""
+
+    stream: str
+    category: str
+    expected_version: int
+    events: tuple[Event, ...]
+    contents: tuple[bytes, ...]
+
+
+def checked_writes(writes: Sequence[StreamWrite]) -> list[Write]:
+    """Raises Malformed, naming what cannot be appended."""
+    count = sum(len(write.events) for write in writes)
+    if not 1 <= count <= MAX_DECISIONS or not all(write.events for write in writes):
+        raise Malformed(f"{count} events to append; it takes 1 to {MAX_DECISIONS}, and one for each stream")
+    if len({write.stream for write in writes}) < len(writes):
+        raise Malformed("a stream is named twice in one append")
+    checked = []
+    for write in writes:
+        category = category_of(write.stream)
+        events = []
+        for raw in write.events:
+            (event,) = codec.decode_batch(codec.join_batch([raw]))
+            check_decision(event, len(raw))
+            events.append(event)
+        contents = tuple(map(content_hash, events))
+        checked.append(Write(write.stream, category, write.expected_version, tuple(events), contents))
+    if len({event.identity for write in checked for event in write.events}) < count:
+        raise Malformed("two of the events to append have the same id and source")
+    return checked
 
 
 def checksum(

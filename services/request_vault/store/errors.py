@@ -1,14 +1,17 @@
-"""Why a vault could not be opened. Each leaves the files as they are."""
+"""Why a vault could not be opened, or loaded. Each leaves the files as they are."""
 
 from __future__ import annotations
 
-from bus.errors import CannotOpen
+from bus.errors import BusError, CannotOpen
 
 
 class VaultUrlInvalid(CannotOpen):
     slug = "vault-url-invalid"
     meaning = "The vault's URL names no engine that this version has."
-    remedy = "Set TRUNKLINE_VAULT_URL to `sqlite:` or `sqlite:PATH`, or leave it out."
+    remedy = (
+        "Set TRUNKLINE_VAULT_URL to `sqlite:`, `sqlite:PATH` or `postgresql://USER:PASSWORD@HOST/DATABASE`, "
+        "or leave it out."
+    )
 
 
 class VaultInUse(CannotOpen):
@@ -27,3 +30,38 @@ class VaultVersion(CannotOpen):
     slug = "vault-version"
     meaning = "The vault's database was written by another version of its format; it was left as it is."
     remedy = "Use the version of Trunkline that wrote it, or move the file aside."
+
+
+class VaultNoAccess(CannotOpen):
+    slug = "vault-no-access"
+    meaning = "The database server refuses the user, the password or the database that the vault's URL names."
+    remedy = "Check TRUNKLINE_VAULT_URL; the user must be allowed to create tables in the vault's schema."
+
+
+class VaultForeign(CannotOpen):
+    slug = "vault-foreign"
+    meaning = "The database schema that the vault's URL names holds something else; it was left as it is."
+    remedy = "Name an empty database, or a schema of the vault's own (`?search_path=vault`)."
+
+
+class VaultServerUnfit(CannotOpen):
+    slug = "vault-server-unfit"
+    meaning = "The database server cannot keep a vault: it is too old, or the database is not in UTF-8."
+    remedy = "Use PostgreSQL 14 or newer, and a database with the encoding UTF8."
+
+
+class VaultSpace(CannotOpen):
+    slug = "vault-space"
+    meaning = (
+        "The vault is of an older format and cannot be rewritten: the disk has no room for a second copy."
+    )
+    remedy = "Make room on the disk that holds the vault, then start again; nothing was changed."
+
+
+class LinksDiffer(BusError):
+    slug = "links-differ"
+    meaning = "What is to be loaded into a vault does not follow from, or contradicts, what the vault holds."
+    remedy = (
+        "Load into an empty vault, or into one that was begun from the same log; nothing of it was taken."
+    )
+    exit_code = 65

@@ -243,7 +243,11 @@ class Gateway:
         if host is None:
             return Address(key, None)
         port = request.headers.get(PORT_HEADERS[0]) or request.headers.get(PORT_HEADERS[1])
-        return Address(key, host_target(request.scheme, host, port, path))
+        return Address(key, host_target(self._reached_by(request), host, port, path))
+
+    def _reached_by(self, request: web.BaseRequest) -> str:
+        """The scheme by which clients reach the gateway: a proxy in front may speak TLS with them."""
+        return "https" if self._config.public_url.startswith("https:") else request.scheme
 
     def _capture(
         self,
@@ -261,7 +265,7 @@ class Gateway:
             began=began,
             started_at=self._clock.now(),
             method=request.method,
-            url=target.url if target is not None else f"{request.scheme}://{request.host}{request.raw_path}",
+            url=target.url if target is not None else _own_url(self._reached_by(request), request),
             http_version="1.1" if version == HTTP11 else f"{version[0]}.{version[1]}",
             headers=headers.headers,
             cap_bytes=bucket.body_cap_bytes,
@@ -269,6 +273,10 @@ class Gateway:
             client_address=request.remote,
             origin="gateway" if target is not None else "bin",
         )
+
+
+def _own_url(scheme: str, request: web.BaseRequest) -> str:
+    return f"{scheme}://{request.host}{request.raw_path}"
 
 
 class Tapped:

@@ -13,24 +13,43 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bus.event import Event
-from schemas.request_vault import CallSummary
+from schemas.request_vault import CallAnnotated, CallDeleted, CallShared, CallStarred, CallSummary
 from schemas.traffic_gateway import Body, CallError, CapturedResponse
-from services.calls.query import Compared, Is, Not, Started, StatusClass, Term, Text, all_of
+from services.calls.query import (
+    Compared,
+    Is,
+    Not,
+    Started,
+    StatusClass,
+    Term,
+    Text,
+    Words,
+    all_of,
+    any_of,
+    negated,
+)
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.domain.queries import narrowed
 from services.request_vault.domain.recording import to_us
+from services.request_vault.store import port
 from services.request_vault.store.port import Store
+from tests.conformance.vault.marking import Mark, mark
 from tests.services.calls.queries import (
     HOSTS,
     METHODS,
+    NOTES,
     NOW,
     PATHS,
     SLUGS,
     STATUSES,
+    TAGS,
     TYPES,
     WORDS,
+    Beside,
     leaves,
+    mark_leaves,
     matches,
+    phrases,
     trees,
 )
 from tests.services.request_vault.samples import BUCKET, call, call_event, captured
@@ -101,10 +120,100 @@ async def found_by(store: Store, query: CallQuery, *, oldest_first: bool) -> lis
         page = await store.search_calls(query, before=before, after=after)
         found += page.calls
         more = page.more
-        if more:
-            last = page.calls[-1].position[1]
-            before, after = (None, last) if oldest_first else (last, None)
+        before, after = (None, page.reached) if oldest_first else (page.reached, None)
     return found
+
+
+class Marked(msgspec.Struct):
+    """What was said of a call."""
+
+    star: bool = False
+    share: bool = False
+    delete: bool = False
+    tags: tuple[str, ...] = ()
+    note: str = ""
+
+    def facts(self, id: str, bucket: str) -> list[Mark]:
+        said = (
+            (self.star, CallStarred(id, bucket)),
+            (self.share, CallShared(id, bucket, f"share-{id}")),
+            (bool(self.tags or self.note), CallAnnotated(id, bucket, self.note, self.tags)),
+            (self.delete, CallDeleted(id, bucket)),
+        )
+        return [fact for wanted, fact in said if wanted]
+
+
+marked = st.builds(
+    Marked,
+    star=st.booleans(),
+    share=st.booleans(),
+    delete=st.sampled_from((False, False, False, True)),
+    tags=st.sets(st.sampled_from(TAGS), max_size=2).map(sorted).map(tuple),
+    note=st.sampled_from(NOTES),
+)
+notes = phrases.filter(lambda term: isinstance(term, Words) and term.scope == "note")
+terms = st.one_of(leaves, mark_leaves, notes)
+marked_trees = st.recursive(
+    terms,
+    lambda of: st.lists(of, min_size=2, max_size=3).flatmap(
+        lambda several: st.sampled_from((all_of(several), any_of(several), negated(several[0])))
+    ),
+    max_leaves=6,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)
+@given(data=st.data())
+async def test_marks_are_part_of_a_query_and_slices_leave_nothing_out(
+    store: Store, buckets: Iterator[str], monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    bucket = next(buckets)
+    size = data.draw(st.integers(1, 12), "calls")
+    await store.record([data.draw(events(f"{bucket}-{number}", bucket)) for number in range(size)])
+    everything = await found_by(store, CallQuery(bucket), oldest_first=False)
+    said = {call.id: data.draw(marked, call.id) for call in everything}
+    for id, marks in said.items():
+        if facts := marks.facts(id, bucket):
+            await mark(store, *facts)
+    tree = data.draw(marked_trees, "query")
+    monkeypatch.setattr(port, "SCAN_CALLS", data.draw(st.sampled_from((1, 2, 5, 20_000)), "looked at"))
+    expected = [
+        call.id
+        for call in everything
+        if not said[call.id].delete
+        and matches(
+            tree,
+            call,
+            Beside(
+                starred=said[call.id].star,
+                shared=said[call.id].share,
+                tags=said[call.id].tags,
+                note=said[call.id].note,
+                template=call.template,
+            ),
+        )
+    ]
+    query = CallQuery(bucket, limit=2, where=tree)
+    assert [call.id for call in await found_by(store, query, oldest_first=False)] == expected
+    assert [call.id for call in await found_by(store, query, oldest_first=True)] == expected[::-1]
+    assert (await store.facets(query, 100)).counted == len(expected)
+
+
+async def test_a_page_looks_at_no_more_than_its_budget(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "SCAN_CALLS", 10)
+    await store.record([captured(f"c-{n}", url=f"https://h/{n}") for n in range(35)])
+    rare = CallQuery(BUCKET, path="/3")
+    pages = [await store.search_calls(rare)]
+    while pages[-1].more:
+        pages.append(await store.search_calls(rare, before=pages[-1].reached))
+    assert [[call.id for call in page.calls] for page in pages] == [
+        ["c-34", "c-33", "c-32", "c-31", "c-30"], [], [], ["c-3"]
+    ]  # fmt: skip
+    assert [page.reached for page in pages[:3]] == [26, 16, 6]
+    upwards = await store.search_calls(rare, after=10)
+    assert (upwards.calls, upwards.more, upwards.reached) == ((), True, 20)
+    whole = await store.search_calls(CallQuery(BUCKET, host="h", limit=5))
+    assert (len(whole.calls), whole.more, whole.reached) == (5, True, 31)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)

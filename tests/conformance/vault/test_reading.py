@@ -80,7 +80,7 @@ async def test_the_log_is_filtered(
 async def test_a_filtered_read_looks_at_a_bounded_part_of_the_log(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.request_vault.store.sqlite.reading.SCAN_RECORDS", 10)
+    monkeypatch.setattr("services.request_vault.store.port.SCAN_RECORDS", 10)
     await store.record([order(number) for number in range(25)])
     page = await store.read_log(Selection(subject="o-24"), {}, 5)
     assert (page.records, page.reached, page.more) == ((), {0: 0, 1: 10}, True)

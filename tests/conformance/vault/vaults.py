@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ Open = Callable[..., AbstractAsyncContextManager[Store]]
 
 
 class Clock:
-    """Stands where it is put."""
+    """Its time stands where it is put."""
 
     def __init__(self) -> None:
         self.at_s = 0.0
@@ -28,7 +29,8 @@ class Clock:
         return self.at_s
 
     async def sleep(self, delay_s: float) -> None:
-        raise AssertionError("a store does not sleep")
+        """In real time: an engine looks now and then for what other instances did."""
+        await asyncio.sleep(delay_s)
 
 
 def ids(records: tuple[Recorded, ...]) -> list[str]:

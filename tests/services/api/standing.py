@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -28,9 +29,16 @@ from schemas.request_vault import (
     CallRecord,
     CallsRecorded,
     CallSummary,
+    EventList,
+    EventTree,
+    FacetCalls,
+    Facets,
+    FacetValue,
     GetCall,
     ReadBody,
+    ReadEvents,
     SearchCalls,
+    TraceEvent,
 )
 from schemas.traffic_gateway import Body, CallCaptured
 from services.api.config import Config
@@ -42,7 +50,7 @@ from services.calls.query import QueryInvalid, parse
 from services.chassis.web import listen
 
 OURS, OTHER, FOREIGN = "ours00000001", "ours00000002", "foreign00001"
-ALL_SCOPES = ("calls:read", "calls:write", "buckets:read", "buckets:write", "status:read")
+ALL_SCOPES = ("calls:read", "calls:write", "buckets:read", "buckets:write", "events:read", "status:read")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -87,12 +95,16 @@ class Vault:
         self.calls: list[CallCaptured] = []
         self.bodies: dict[str, bytes] = {}
         self.searches: list[SearchCalls] = []
+        self.read: list[ReadEvents | TraceEvent] = []
         self.searched = asyncio.Event()
         self.down = False
         self.router = Router("request_vault")
         self.router.answers(SearchCalls, self.answer_search_calls)
+        self.router.answers(FacetCalls, self.answer_facet_calls)
         self.router.answers(GetCall, self.answer_get_call)
         self.router.answers(ReadBody, self.answer_read_body)
+        self.router.answers(ReadEvents, self.answer_read_events)
+        self.router.answers(TraceEvent, self.answer_trace_event)
 
     def keep(self, *calls: CallCaptured, bodies: tuple[bytes, ...] = ()) -> None:
         self.calls += calls
@@ -116,21 +128,33 @@ class Vault:
         except QueryInvalid as error:
             raise Refused("query-invalid", f"q, {error}") from error
         start = len(self.calls)
+        after = None if ask.after is None else ask.after[1]
         if ask.cursor is not None:
             if not ask.cursor.startswith(f"{ask.bucket}."):
                 raise Refused("cursor-invalid", "the cursor was made for another list")
-            start = int(ask.cursor.partition(".")[2])
-        if ask.after is not None:
-            behind = [
-                self._summary(number)
-                for number in range(ask.after[1], len(self.calls))
-                if self._matches(ask, number)
-            ]
-            return CallPage(tuple(behind[: ask.limit]), None)
+            _, direction, number = ask.cursor.split(".")
+            start = int(number)
+            if direction == "after":
+                after = start
+        if after is not None:
+            behind = [number for number in range(after, len(self.calls)) if self._matches(ask, number)]
+            page = behind[: ask.limit]
+            more = f"{ask.bucket}.after.{page[-1] + 1}" if len(behind) > len(page) else None
+            return CallPage(tuple(map(self._summary, page)), more)
         found = [number for number in reversed(range(start)) if self._matches(ask, number)]
         page = found[: ask.limit]
-        more = f"{ask.bucket}.{page[-1]}" if len(found) > len(page) else None
+        more = f"{ask.bucket}.before.{page[-1]}" if len(found) > len(page) else None
         return CallPage(tuple(map(self._summary, page)), more)
+
+    async def answer_facet_calls(self, ask: FacetCalls, delivery: Delivery) -> Facets:
+        if not 1 <= ask.limit <= 100:
+            raise Refused("query-invalid", f"limit is {ask.limit}, not 1 to 100")
+        page = await self.answer_search_calls(
+            SearchCalls(ask.bucket, ask.query, since=ask.since, before=ask.before, limit=500), delivery
+        )
+        hosts = Counter(call.host for call in page.calls)
+        values = tuple(FacetValue(host, count) for host, count in hosts.most_common(ask.limit))
+        return Facets(values, (), (), (), len(page.calls), page.next_cursor is None)
 
     async def answer_get_call(self, ask: GetCall, delivery: Delivery) -> CallRecord:
         for number, call in enumerate(self.calls):
@@ -144,6 +168,14 @@ class Vault:
         if data is None:
             raise Refused("body-unknown", "no such body")
         return BodyPart(data[ask.offset : ask.offset + BODY_PART_BYTES], len(data))
+
+    async def answer_read_events(self, ask: ReadEvents, delivery: Delivery) -> EventList:
+        self.read.append(ask)
+        return EventList((), next_cursor=None, tail_cursor="")
+
+    async def answer_trace_event(self, ask: TraceEvent, delivery: Delivery) -> EventTree:
+        self.read.append(ask)
+        raise Refused("event-unknown", f"the log has no event and no call {ask.id[:80]!r}")
 
     def _matches(self, ask: SearchCalls, number: int) -> bool:
         call = self.calls[number]
@@ -201,7 +233,12 @@ class Identity:
 
     async def answer_get_bucket(self, ask: GetBucket | DeleteBucket, delivery: Delivery) -> Bucket:
         self.asked.append(ask)
-        return self._doors.buckets[ask.key]
+        found = self._doors.buckets.get(ask.key)
+        if isinstance(ask, GetBucket) and ask.allowed_buckets and ask.key not in ask.allowed_buckets:
+            found = None
+        if found is None or (isinstance(ask, GetBucket) and found.team != ask.team):
+            raise Refused("bucket-unknown", f"there is no bucket {ask.key[:40]!r}")
+        return found
 
     async def answer_put_bucket(self, ask: PutBucket, delivery: Delivery) -> Bucket:
         self.asked.append(ask)

@@ -99,7 +99,7 @@ async def test_what_the_edge_fills_in_is_not_offered(api: Standing) -> None:
     document = await document_of(api)
     body = document["paths"]["/v1/buckets/{key}"]["put"]["requestBody"]
     properties = body["content"]["application/json"]["schema"]["properties"]
-    assert set(properties) == {"name", "capture", "body_cap_bytes"}
+    assert set(properties) == {"name", "capture", "body_cap_bytes", "retention"}
     assert document["paths"]["/v1/buckets"]["get"]["parameters"] == []
 
 

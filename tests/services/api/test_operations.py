@@ -14,6 +14,7 @@ import pytest
 from bus import Ask, Delivery, Refused, Router
 from schemas.identity import PutBucket
 from schemas.operation import Operation
+from schemas.request_vault import ReadEvents, TraceEvent
 from services.api.config import Config
 from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, caller, standing
 from tests.services.calls.made import AT, call_of
@@ -80,6 +81,16 @@ async def test_a_list_of_calls_has_its_documented_shape(api: Standing) -> None:
     assert [call["id"] for call in page["calls"]] == ["b", "a"]
     assert page["next_cursor"] is None
     assert page["calls"][0]["started_at"] == "2026-01-31T12:00:00.123456Z"
+
+
+async def test_calls_are_counted_by_what_they_are(api: Standing) -> None:
+    api.vault.keep(*[call_of(id=f"c-{number}", bucket=OURS) for number in range(3)])
+    async with api.client.get(f"{CALLS}/facets?limit=1") as answer:
+        facets = await answer.json()
+    assert (answer.status, facets["counted"], facets["complete"]) == (200, 3, True)
+    assert [each["count"] for each in facets["hosts"]] == [3]
+    async with api.client.get(f"/v1/buckets/{FOREIGN}/calls/facets") as answer:
+        assert answer.status == 404
 
 
 async def test_pages_follow_each_other_by_cursor(api: Standing) -> None:
@@ -408,3 +419,58 @@ async def test_calls_since_a_moment(api: Standing) -> None:
     )
     async with api.client.get(CALLS, params={"since": "2026-01-31T00:00:00Z"}) as answer:
         assert [call["id"] for call in (await answer.json())["calls"]] == ["new"]
+
+
+async def test_the_log_is_asked_for_what_the_caller_may_see(api: Standing) -> None:
+    params = {"type": "identity.#,vault.call.*", "subject": "s", "key": OURS, "after": "c", "limit": "7"}
+    async with api.client.get("/v1/events", params=params) as answer:
+        assert (answer.status, await answer.json()) == (
+            200,
+            {"events": [], "next_cursor": None, "tail_cursor": ""},
+        )
+    limited = {"Authorization": "Bearer tl_limited"}
+    async with api.client.get("/v1/events", headers=limited) as answer:
+        assert answer.status == 200
+    async with api.client.get("/v1/events/some%2Fid/trace", headers=limited) as answer:
+        said = await problem(answer, 404, "event-unknown")
+        assert said["remedy"]
+    assert api.vault.read == [
+        ReadEvents(("identity.#", "vault.call.*"), "s", key=OURS, after="c", limit=7),
+        ReadEvents(allowed_buckets=(OURS,)),
+        TraceEvent("some/id", allowed_buckets=(OURS,)),
+    ]
+    async with api.client.get("/v1/events", params={"allowed_buckets": OTHER}, headers=limited) as answer:
+        await problem(answer, 400, "parameter-unknown")
+    async with api.client.get("/v1/events", headers={"Authorization": "Bearer tl_blind"}) as answer:
+        assert (await problem(answer, 403, "scope-missing"))["scope"] == "events:read"
+
+
+@pytest.mark.parametrize(
+    ("at", "asked"),
+    [
+        ("2026-11-01T12:00Z", datetime(2026, 11, 1, 12, tzinfo=UTC)),
+        ("2026-11-01T12:00:30.5+01:00", datetime(2026, 11, 1, 11, 0, 30, 500_000, UTC)),
+        ("2026-11-01T12:00+01:00", datetime(2026, 11, 1, 11, tzinfo=UTC)),
+    ],
+)
+async def test_a_moment_may_leave_out_its_seconds(api: Standing, at: str, asked: datetime) -> None:
+    async with api.client.get(f"/v1/buckets/{OURS}", params={"at": at}) as answer:
+        assert answer.status == 200
+    assert api.identity.asked[-1].at == asked
+    for bad in ("2026-11-01T12:00", "2026-11-01", "12:00Z"):
+        async with api.client.get(f"/v1/buckets/{OURS}", params={"at": bad}) as answer:
+            assert (await problem(answer, 400, "parameter-invalid"))["field"] == "at"
+
+
+async def test_a_bucket_is_told_to_who_may_see_it(api: Standing) -> None:
+    for key, token, status in (
+        (OURS, "tl_all", 200),
+        (OURS, "tl_limited", 200),
+        (OTHER, "tl_limited", 404),
+        (FOREIGN, "tl_all", 404),
+        ("unknown00001", "tl_all", 404),
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        async with api.client.get(f"/v1/buckets/{key}", headers=headers) as answer:
+            assert answer.status == status, key
+    assert {(ask.team, ask.allowed_buckets) for ask in api.identity.asked} == {("us", ()), ("us", (OURS,))}

@@ -96,7 +96,7 @@ async def test_buckets_are_made_and_listed_over_http(tmp_path: Path) -> None:
         async with client.put("/v1/buckets/bucket000002", json={"name": "second"}) as answer:
             assert (answer.status, (await answer.json())["key"]) == (200, "bucket000002")
         async with client.get("/v1/buckets/bucket000002/calls") as answer:
-            assert (await answer.json()) == {"calls": [], "next_cursor": None}
+            assert (await answer.json()) == {"calls": [], "next_cursor": None, "text_behind": 0}
         async with client.get("/v1/buckets") as answer:
             assert {bucket["key"] for bucket in (await answer.json())["buckets"]} == {KEY, "bucket000002"}
 

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import cast, get_args
 
+import msgspec
 from hypothesis import strategies as st
 
 from schemas.request_vault import CallSummary
@@ -25,7 +26,11 @@ from services.calls.query import (
     Text,
     TextField,
     TimeField,
+    Words,
+    WordsScope,
 )
+from services.calls.words import Indexed, holds, words
+from services.calls.words import matches as words_match
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = ("", "a", "/", "/v1/x", "*", "[ab]", "?", "é€𐍈", '"', "\\", "a b", "(", "-", "OR", "x.example.com")
@@ -78,8 +83,57 @@ leaves: st.SearchStrategy[Term] = st.one_of(
     _texts("error", SLUGS),
     st.sampled_from(("gateway", "replay", "import", "bin")).map(lambda one: Text("origin", (one,))),
     st.builds(Started, st.sampled_from(get_args(TimeField)), _moments),
-    st.sampled_from(get_args(Condition)).map(lambda what: Is(cast(Condition, what))),
+    st.sampled_from(("error", "answered")).map(lambda what: Is(cast(Condition, what))),
 )
+"""About what a summary of a call tells."""
+
+TAGS = ("checkout", "Checkout", "a b", "\u00e9*", "beta/1")
+NOTES = ("", "out of stock again", "Stock: \u00e9t\u00e9")
+TEMPLATES = ("/", "/v1/{id}", "/v1/x", "/a*b")
+HEADERS = (
+    ("Content-Type", "application/json; charset=utf-8"),
+    ("X-Shop", "out of stock"),
+    ("x_shop", "Caf\u00e9 Out"),
+    ("Stock", ""),
+)
+TEXTS = (
+    b"",
+    b"out of stock",
+    b'{"state": "out", "of": "stock"}',
+    "CAF\u00c9 \u7f3a\u8d27\u4e86 out".encode(),
+)
+
+_spoken = st.sampled_from(
+    ("out of stock", "of", "stock", "out", "json", "charset utf", "caf\u00e9", "\u8d27", "v1", "https")
+).map(words) | st.text(min_size=1).map(words).filter(bool)
+
+
+@st.composite
+def _phrases(draw: st.DrawFn) -> Term:
+    scope: WordsScope = draw(st.sampled_from(get_args(WordsScope)))
+    spoken = tuple(draw(_spoken))
+    prefix = draw(st.booleans())
+    name = None
+    if scope == "header" and draw(st.booleans()):
+        name = draw(st.sampled_from(("content_type", "x_shop", "stock", "other")))
+        if draw(st.integers(0, 4)) == 0:
+            return Words("header", name, ("",), True)
+    if prefix:
+        # A star lengthens no word of a script whose characters stand alone, nor one that is cut.
+        spoken = (*spoken[:-1], spoken[-1][: draw(st.integers(1, len(spoken[-1])))])
+        prefix = len(words(f"{spoken[-1]}x")) == 1
+    return Words(scope, name, spoken, prefix)
+
+
+phrases: st.SearchStrategy[Term] = _phrases()
+"""About words of a call or its note."""
+
+mark_leaves: st.SearchStrategy[Term] = st.one_of(
+    _texts("tag", TAGS),
+    _texts("template", TEMPLATES),
+    st.sampled_from(("starred", "shared")).map(lambda what: Is(cast(Condition, what))),
+)
+"""About what people marked, and the path template."""
 
 
 def _larger(terms: st.SearchStrategy[Term]) -> st.SearchStrategy[Term]:
@@ -88,17 +142,32 @@ def _larger(terms: st.SearchStrategy[Term]) -> st.SearchStrategy[Term]:
 
 
 trees: st.SearchStrategy[Term] = st.recursive(leaves, _larger, max_leaves=8)
+whole_trees: st.SearchStrategy[Term] = st.recursive(
+    st.one_of(leaves, phrases, mark_leaves), _larger, max_leaves=8
+)
+"""Of the whole language."""
 
 
-def matches(term: Term, call: CallSummary) -> bool:
+class Beside(msgspec.Struct, frozen=True):
+    """What a query knows of a call that its summary does not tell."""
+
+    indexed: Indexed = Indexed([], [], [], [])
+    starred: bool = False
+    shared: bool = False
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    template: str = "/"
+
+
+def matches(term: Term, call: CallSummary, beside: Beside | None = None) -> bool:
     """Whether a query finds this call."""
     match term:
         case AllOf(terms):
-            return all(matches(each, call) for each in terms)
+            return all(matches(each, call, beside) for each in terms)
         case AnyOf(terms):
-            return any(matches(each, call) for each in terms)
+            return any(matches(each, call, beside) for each in terms)
         case Not(turned):
-            return not matches(turned, call)
+            return not matches(turned, call, beside)
         case StatusClass(hundreds):
             return call.status is not None and call.status // 100 == hundreds
         case Compared(field, operator, value):
@@ -109,14 +178,23 @@ def matches(term: Term, call: CallSummary) -> bool:
             return call.started_at < at
         case Is("error"):
             return call.error is not None
-        case Is(_):
+        case Is("answered"):
             return call.status is not None
+        case Is(mark):
+            return beside is not None and cast(bool, getattr(beside, mark))
+        case Words(scope="note"):
+            return beside is not None and holds(words(beside.note), term)
+        case Words():
+            return beside is not None and words_match(beside.indexed, term)
+        case Text("tag", pieces):
+            return beside is not None and any(_fits(pieces, tag) for tag in beside.tags)
+        case Text("template", pieces):
+            return beside is not None and _fits(pieces, beside.template)
         case Text("method", (method,)):
             return _ascii_lower(method) == _ascii_lower(call.method)
         case Text(field, pieces):
             text = _text(field, call)
-            pattern = ".*".join(map(re.escape, pieces))
-            return text is not None and re.fullmatch(pattern, text, re.DOTALL) is not None
+            return text is not None and _fits(pieces, text)
 
 
 def _compares(number: int | None, operator: Operator, value: int) -> bool:
@@ -140,6 +218,10 @@ def _number(field: NumberField, call: CallSummary) -> int | None:
 
 def _text(field: TextField, call: CallSummary) -> str | None:
     return call.content_type if field == "type" else cast(str | None, getattr(call, field))
+
+
+def _fits(pieces: tuple[str, ...], text: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pieces)), text, re.DOTALL) is not None
 
 
 def _ascii_lower(text: str) -> str:

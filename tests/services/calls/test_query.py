@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.calls.query import (
     MAX_NESTING,
+    MAX_PHRASE_WORDS,
     MAX_QUERY_CHARS,
     MAX_STARS,
     MAX_TERMS,
@@ -23,13 +26,20 @@ from services.calls.query import (
     StatusClass,
     Term,
     Text,
+    Words,
     negated,
     parse,
 )
-from tests.services.calls.queries import NOW, trees
+from tests.services.calls.queries import NOW, whole_trees
+
+
+def said(text: str, *, prefix: bool = False) -> Words:
+    return Words("any", None, tuple(text.split()), prefix)
+
 
 EVERYTHING = (
-    "status:5xx method:POST host:API.example.com path:/v1/* duration:>500ms size:>1mb is:error since:2h"
+    "status:5xx method:POST host:API.example.com path:/v1/* duration:>500ms size:>1mb"
+    ' header.Content-Type:json body:"Out of stock" tag:checkout is:error is:starred since:2h'
     " before:2026-11-01 -path:/health"
 )
 
@@ -43,7 +53,11 @@ def test_a_query_of_everything() -> None:
             Text("path", ("/v1/", "")),
             Compared("duration", ">", 500_000),
             Compared("size", ">", 1_000_000),
+            Words("header", "content_type", ("json",)),
+            Words("body", None, ("out", "of", "stock")),
+            Text("tag", ("checkout",)),
             Is("error"),
+            Is("starred"),
             Started("since", NOW - timedelta(hours=2)),
             Started("before", datetime(2026, 11, 1, tzinfo=UTC)),
             Not(Text("path", ("/health",))),
@@ -84,6 +98,38 @@ A, B, C = StatusClass(1), StatusClass(2), StatusClass(3)
         ("is:answered", Is("answered")),
         ("error:dns-failed", Text("error", ("dns-failed",))),
         ("origin:replay", Text("origin", ("replay",))),
+        ("is:shared", Is("shared")),
+        ("tag:beta/*", Text("tag", ("beta/", ""))),
+        ("template:/v1/items/{id}", Text("template", ("/v1/items/{id}",))),
+        ("timeout -path:/health", AllOf((said("timeout"), Not(Text("path", ("/health",)))))),
+        ("Out-of-Stock", said("out of stock")),
+        ('"out of" stock', AllOf((said("out of"), said("stock")))),
+        ('"OR"', said("or")),
+        ("or", said("or")),
+        ("ORANGE", said("orange")),
+        ("out*", said("out", prefix=True)),
+        ('"out of st"*', said("out of st", prefix=True)),
+        ('"out*"', said("out")),
+        ("foo-*", said("foo")),
+        ("\u7f3a\u8d27*", said("\u7f3a \u8d27")),
+        ("-body:x", Not(Words("body", None, ("x",)))),
+        ("BODY:caf\u00c9", Words("body", None, ("caf\u00e9",))),
+        ("url:v1/items", Words("url", None, ("v1", "items"))),
+        ('note:"asked the team"', Words("note", None, ("asked", "the", "team"))),
+        ("header:gzip", Words("header", None, ("gzip",))),
+        ("Header.X_Request.Id:a*", Words("header", "x_request_id", ("a",), True)),
+        ("header.x-shop:*", Words("header", "x_shop", ("",), True)),
+        ("header.a:b:c", Words("header", "a", ("b", "c"))),
+        # What was pasted is text, though it has a colon.
+        ("10:30", said("10 30")),
+        ("http://a.example/x?y=1", said("http a example x y 1")),
+        ("HTTPS://a", said("https a")),
+        ("api.example.com:8443/x", said("api example com 8443 x")),
+        ("localhost:8080", said("localhost 8080")),
+        ("127.0.0.1:7080", said("127 0 0 1 7080")),
+        ("status=404", said("status 404")),
+        ("/health", said("health")),
+        ("-404", Not(said("404"))),
     ],
 )
 def test_what_is_typed_is_read(text: str, tree: Term) -> None:
@@ -93,13 +139,24 @@ def test_what_is_typed_is_read(text: str, tree: Term) -> None:
 @pytest.mark.parametrize(
     ("text", "position", "why"),
     [
-        ("statsu:5xx", 1, "there is no field 'statsu'; the fields are status, "),
-        ("status:5xx checkout", 12, "'checkout' names no field, and text alone is not searchable yet"),
-        ('"out of stock"', 1, "a phrase names no field"),
-        ('-body:"out of stock"', 2, "body: is not searchable yet; the fields are"),
-        ("header.content-type:json", 1, "header.content-type: is not searchable yet"),
-        ("tag:checkout", 1, "tag: is not searchable yet"),
-        ("is:starred", 4, "is:starred is not searchable yet"),
+        ("statsu:5xx", 1, "there is no field 'statsu'; did you mean status? the fields are status, "),
+        ("x is:error foo:bar", 12, "there is no field 'foo'; the fields are"),
+        ("headers.age:1", 1, "there is no field 'headers.age'; did you mean header.NAME?"),
+        ("urn:uuid:1", 1, "text with a colon stands in quotes"),
+        ("header.:json", 8, "the header's name is missing"),
+        ("header.age:", 12, "header: has no value"),
+        ('body:"!!"', 6, "there is no word in this"),
+        ("-!!", 2, "there is no word in this"),
+        ("*", 1, "there is no word in this"),
+        ("body:*", 6, "there is no word in this"),
+        ("header:*", 8, "there is no word in this"),
+        ("*out", 1, "a * stands at the end only"),
+        ("body:out*stock", 6, "a * stands at the end only"),
+        ("a " * (MAX_TERMS - 1) + "a-" * (MAX_PHRASE_WORDS + 1), 127, "at most 64 words; this one has 65"),
+        ('"out of', 1, "this quote is never closed"),
+        ("status>=400", 1, "a colon is missing, as in status:>=400;"),
+        ("Duration>5s", 1, "a colon is missing, as in duration:>5s;"),
+        ("AND", 1, "AND stands between two terms"),
         ("is:odd", 4, "there is no is:odd"),
         ("status:5xy", 8, "a status is such as"),
         ("status:>5xx", 9, "a status is such as"),
@@ -146,19 +203,52 @@ def test_the_deepest_and_longest_that_is_allowed() -> None:
     parse("path:" + "a*" * MAX_STARS, NOW)
 
 
-@given(trees)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a",
+        "a.",
+        "a-",
+        "-",
+        '"',
+        '\\"',
+        "a*",
+        "header.",
+        "a.b:",
+        "1",
+        "\ufdfa",
+        "\u0301",
+        "((",
+        "a:",
+        "x//",
+        "AND ",
+        "\u00e9 ",
+    ],
+)
+def test_any_text_is_read_or_refused_at_once(piece: str) -> None:
+    began = perf_counter()
+    for front in ("", "body:", "header.", "path:", '"', "a.", "duration:>"):
+        with suppress(QueryInvalid):
+            parse((front + piece * MAX_QUERY_CHARS)[:MAX_QUERY_CHARS], NOW)
+    with pytest.raises(QueryInvalid):
+        parse(piece * 2**21, NOW)
+    assert perf_counter() - began < 1
+
+
+@given(whole_trees)
 def test_a_tree_is_read_back_from_its_text(tree: Term) -> None:
     assert parse(str(tree), NOW) == tree
 
 
-@given(trees)
+@given(whole_trees)
 def test_negation_undoes_itself(tree: Term) -> None:
     assert negated(negated(tree)) == tree
 
 
 _scraps = st.lists(
     st.sampled_from(EVERYTHING.split())
-    | st.sampled_from(["(", ")", "-", "OR", "AND", '"', "\\", "*", ":", " ", "path:", '"/a b"', "é"])
+    | st.sampled_from(["(", ")", "-", "OR", "AND", '"', "\\", "*", ":", " ", "path:", '"/a b"', "é", "body:"])
+    | st.sampled_from(["header.", "header", ".", "//", "8", "a.b", "\u7f3a", "\u1e9e", "\u0345", "note:"])
     | st.text(max_size=3)
 ).map("".join)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -185,3 +186,48 @@ def test_an_error_about_a_secret_does_not_tell_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         load(tmp_path, toml)
     assert "987654" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://gw.example.com",
+        "https://gw.example.com/",
+        "https://GW-1.example.com:65535",
+        "http://127.0.0.1:7080",
+        "http://[::1]:7080",
+        "http://localhost",
+    ],
+)
+def test_a_public_address_is_scheme_host_and_perhaps_a_port(tmp_path: Path, url: str) -> None:
+    loaded = load(tmp_path, GATEWAY_PUBLIC_URL=url)
+    assert loaded.settings.gateway_public_url == url
+    assert load(tmp_path, f'gateway_public_url = "{url}"').settings.gateway_public_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gw.example.com",
+        "ftp://gw.example.com",
+        "https://",
+        "https://gw.example.com/path",
+        "https://gw.example.com?x=1",
+        "https://gw.example.com#x",
+        "https://user:secret@gw.example.com",
+        "https://gw.example.com:0",
+        "https://gw.example.com:65536",
+        "https://gw.example.com:",
+        "https://-gw.example.com",
+        "https://gw example.com",
+        "https://gw.example.com\n",
+    ],
+)
+def test_any_other_public_address_is_refused_by_name(tmp_path: Path, url: str) -> None:
+    with pytest.raises(
+        ConfigInvalid, match=r"TRUNKLINE_GATEWAY_PUBLIC_URL is .*expected http:// or https://"
+    ):
+        load(tmp_path, GATEWAY_PUBLIC_URL=url)
+    with pytest.raises(ConfigInvalid, match=r"gateway_public_url is .*expected http:// or https://"):
+        load(tmp_path, f"gateway_public_url = {json.dumps(url)}")

@@ -59,6 +59,17 @@ def test_calls_newest_first_and_filtered(it: Installation) -> None:
         assert sorted({call["path"] for call in found}) == paths, arguments
 
 
+def test_facets_count_what_a_query_finds(it: Installation) -> None:
+    facets = it.json("calls", "--facets")
+    assert (facets["counted"], facets["complete"]) == (4, True)
+    assert {each["value"]: each["count"] for each in facets["statuses"]} == {"2xx": 2, "4xx": 1, "none": 1}
+    assert it.json("calls", "is:answered", "--facets", "--since", "1h")["counted"] == 3
+    told = it.run("calls", "method:post", "--facets").stdout
+    assert "POST" in told
+    assert "/orders" in told
+    assert it.run("calls", "--facets", "--host", "a").returncode == exits.USAGE
+
+
 def test_calls_for_people(it: Installation) -> None:
     told = it.run("calls").stdout
     for part in ("GET", "200", "/teas/sencha", "?page=1", "connect-refused", "404", "POST", "201"):

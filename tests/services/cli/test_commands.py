@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from bus.errors import InUse
+from services import catalog
 from services.chassis.config import ConfigInvalid
 from services.cli import COMMANDS, exits, main, version
 from services.cli.exits import Trouble, as_trouble, report
@@ -36,6 +37,8 @@ def test_help_lists_every_command_with_its_purpose(capsys: pytest.CaptureFixture
     for name, (purpose, _) in COMMANDS.items():
         assert name in told
         assert purpose in told
+    for verb in catalog.commands():
+        assert verb.purpose in told
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,42 @@ async def test_starting_and_stopping_over_and_over(place: Place) -> None:
         async with place.identity():
             await place.bus.ask(PutBucket(f"c{number}", f"n{number}", key=KEY))
     assert len(place.log.records) == 20
+
+
+async def test_a_bucket_as_it_was(place: Place) -> None:
+    async with place.identity():
+        before = place.bus.clock.now()
+        await place.bus.clock.advance(60)
+        made = await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        created = place.bus.clock.now()
+        await place.bus.clock.advance(60)
+        changed = await place.bus.ask(PutBucket("c2", "tea shop", key=KEY, capture="strict"))
+        await place.bus.clock.advance(60)
+        await place.bus.ask(DeleteBucket("c3", KEY))
+        deleted = place.bus.clock.now()
+        assert await place.bus.ask(GetBucket(KEY, at=created)) == made
+        assert await place.bus.ask(GetBucket(KEY, at=deleted - timedelta(microseconds=1))) == changed
+        assert await place.bus.ask(GetBucket(KEY, at=created, team="default", allowed_buckets=(KEY,))) == made
+        for ask, reason in (
+            (GetBucket(KEY, at=before), "bucket-unknown"),
+            (GetBucket(KEY, at=deleted), "bucket-gone"),
+            (GetBucket(KEY, at=deleted + timedelta(days=900)), "bucket-gone"),
+            (GetBucket(KEY), "bucket-unknown"),
+            (GetBucket(KEY, at=created, team="them"), "bucket-unknown"),
+            (GetBucket(KEY, at=deleted, team="them"), "bucket-unknown"),
+            (GetBucket(KEY, at=created, allowed_buckets=("other0000001",)), "bucket-unknown"),
+            (GetBucket("no key", at=created), "bucket-unknown"),
+            (GetBucket(KEY, at=created.replace(tzinfo=None)), "bucket-invalid"),
+        ):
+            with pytest.raises(Refused) as caught:
+                await place.bus.ask(ask)
+            assert caught.value.reason == reason, ask
+
+
+async def test_who_asks_for_another_teams_bucket_learns_nothing(place: Place) -> None:
+    async with place.identity():
+        made = await place.bus.ask(PutBucket("c1", "shop", key=KEY))
+        assert await place.bus.ask(GetBucket(KEY, team="default")) == made
+        for ask in (GetBucket(KEY, team="them"), GetBucket(KEY, allowed_buckets=("other0000001",))):
+            with pytest.raises(Refused, match="there is no bucket"):
+                await place.bus.ask(ask)

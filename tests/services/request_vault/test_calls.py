@@ -15,8 +15,8 @@ from schemas.request_vault import SearchCalls
 from services.request_vault.domain.calls import (
     CallQuery,
     after_prefix,
+    call_entry,
     call_query,
-    call_row,
     media_type,
     split_url,
 )
@@ -58,21 +58,23 @@ def test_the_media_type_is_the_first_content_types(headers: Any, expected: str |
 
 
 def test_a_row_of_a_call_without_an_answer() -> None:
-    row = call_row(captured("c", status=None, error="dns-failed"))
+    row = call_entry(captured("c", status=None, error="dns-failed")).row
     assert (row.status, row.error, row.response_bytes, row.content_type) == (None, "dns-failed", 0, None)
 
 
 @pytest.mark.parametrize("duration_ms", [float("nan"), float("inf"), -1e300])
 def test_a_duration_that_is_none_is_malformed(duration_ms: float) -> None:
     with pytest.raises(Malformed, match="duration_ms is"):
-        call_row(call_event(msgspec.structs.replace(call("c"), duration_ms=duration_ms)))
+        call_entry(call_event(msgspec.structs.replace(call("c"), duration_ms=duration_ms)))
 
 
 def test_sizes_past_what_a_database_holds_are_cut() -> None:
     whole = call("c")
     body = msgspec.structs.replace(whole.request.body, size_bytes=2**63 + 5)
     request = msgspec.structs.replace(whole.request, body=body)
-    assert call_row(call_event(msgspec.structs.replace(whole, request=request))).request_bytes == 2**63 - 1
+    assert (
+        call_entry(call_event(msgspec.structs.replace(whole, request=request))).row.request_bytes == 2**63 - 1
+    )
 
 
 def test_a_search_is_normalised() -> None:

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from bus.errors import BusError, Unavailable
 
 _OWN_MISTAKES = (
@@ -38,3 +40,16 @@ def translated() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise unavailable(error) or error from error
+
+
+UNREADABLE = (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, TypeError)
+"""What reading rows raises when the file holds what was never written to it."""
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Raises Unavailable, naming what was read, for a file that is damaged."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise Unavailable(f"{what} cannot be read: {error}") from error

@@ -4,38 +4,47 @@ writer's transaction.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from bus import codec
 from bus.errors import BusError, Malformed, Refused, Reject
 from bus.event import Event
-from schemas.request_vault import ANY_VERSION, Appended, Position
+from schemas.request_vault import ANY_VERSION, Appended, Position, StreamWrite
 from schemas.traffic_gateway import CallCaptured
-from services.request_vault.domain.calls import CallRow, call_row
+from services.request_vault.domain import chain
+from services.request_vault.domain.calls import CallEntry, call_entry
+from services.request_vault.domain.links import Kept, Seal
+from services.request_vault.domain.marking import check_marks
 from services.request_vault.domain.recording import (
     DECISIONS,
-    category_of,
-    check_decision,
+    Write,
     check_recordable,
+    checked_writes,
     checksum,
     content_hash,
+    from_us,
     partition_of,
     stream_of,
     to_us,
 )
 from services.request_vault.store.port import Ingested
 from services.request_vault.store.sqlite.ledger import Ledger
+from services.request_vault.store.sqlite.models import NewRows
+from services.request_vault.store.sqlite.places import NUMBER_MASK, PARTITION_SHIFT
 from services.request_vault.store.sqlite.rows import fetch, insert_rows, json_list, select
-from services.request_vault.store.sqlite.schema import NUMBER_MASK, PARTITION_SHIFT
 
-MAX_DECISIONS = 1000
-
-_RECORD_WIDTH = 15
-_SEEN_WIDTH = 4
-_CALL_WIDTH = 1 + len(CallRow._fields)
+_RECORD_WIDTH = 12
+_SEEN_WIDTH = 7
+_SEAL_WIDTH = 3
+_ADD_USAGE = """
+INSERT INTO usage VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET records = records + excluded.records, calls = calls + excluded.calls, bytes = bytes + excluded.bytes
+"""
 
 
 class _Seen(msgspec.Struct, array_like=True):
@@ -58,26 +67,36 @@ _SEEN = select(
     "s.id, s.source, s.place, hex(s.content)", "json_each(?) w CROSS JOIN seen s ON s.id = w.value"
 )
 _HEADS = select(
-    "h.stream, r.version, r.place",
+    "h.stream, max(coalesce(r.version, 0), coalesce(t.version, 0)), coalesce(h.place, h.erased)",
     """(
     SELECT w.value AS stream,
-           (SELECT n.place FROM record n WHERE n.stream = w.value ORDER BY n.version DESC LIMIT 1) AS place
+           (SELECT n.place FROM record n WHERE n.stream = w.value ORDER BY n.version DESC LIMIT 1) AS place,
+           (SELECT t.place FROM tombstone t WHERE t.stream = w.value ORDER BY t.version DESC LIMIT 1)
+               AS erased
     FROM json_each(?) w
-    ) h CROSS JOIN record r ON r.place = h.place""",
+    ) h LEFT JOIN record r ON r.place = h.place LEFT JOIN tombstone t ON t.place = h.erased
+    WHERE h.place IS NOT NULL OR h.erased IS NOT NULL""",
 )
-_PLACES = select("r.stream, r.version, r.place", "json_each(?) w CROSS JOIN record r ON r.place = w.value")
+_PLACES = select(
+    "coalesce(r.stream, t.stream), coalesce(r.version, t.version), w.value",
+    """json_each(?) w LEFT JOIN record r ON r.place = w.value LEFT JOIN tombstone t ON t.place = w.value
+    WHERE r.place IS NOT NULL OR t.place IS NOT NULL""",
+)
 
 
-class _Rows:
+class Rows:
     """The rows of one transaction, flat, as `insert_rows` takes them."""
 
-    def __init__(self, connection: sqlite3.Connection, ledger: Ledger, now_us: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, ledger: Ledger, now_us: int, most: int) -> None:
         self._connection = connection
         self._ledger = ledger
         self._recorded_us = ledger.tick(now_us)
+        self._salts = os.urandom(most * chain.SALT_BYTES)
         self._records: list[object] = []
         self._seen: list[object] = []
-        self._calls: list[object] = []
+        self._seals: list[Any] = []
+        self._usage: dict[str, list[int]] = {}
+        self._models = NewRows(ledger.generations)
 
     def add(
         self,
@@ -87,45 +106,86 @@ class _Rows:
         partition: int,
         stream: str,
         version: int,
-        call: CallRow | None = None,
+        call: CallEntry | None = None,
         category: str | None = None,
     ) -> int:
         """The number that the event was given."""
         ledger = self._ledger
-        number = ledger.numbers[partition] = ledger.numbers[partition] + 1
+        number = ledger.numbers[partition] + 1
+        prev = None if category is None else ledger.categories.get(category)
+        at = len(self._seen) // _SEEN_WIDTH * chain.SALT_BYTES
+        salt = self._salts[at : at + chain.SALT_BYTES]
+        recorded_us = self._recorded_us
+        digest = chain.record_digest(salt, partition, number, stream, version, prev, recorded_us, encoded)
+        crc = checksum(partition, number, stream, version, prev, recorded_us, encoded)
+        time_us = to_us(event.time)
+        kept = Kept(
+            partition, number, stream, version, category, prev, event.key, time_us, recorded_us, crc, salt,
+            digest, encoded,
+        )  # fmt: skip
+        self.put(kept, event, content, call)
+        return number
+
+    def put(self, kept: Kept, event: Event, content: bytes, call: CallEntry | None) -> None:
+        """A record, at the place that it has: the next one of its partition."""
+        ledger = self._ledger
+        partition, number = kept.partition, kept.number
         place = partition << PARTITION_SHIFT | number
-        prev = None
-        if category is not None:
-            prev = ledger.categories.get(category)
-            ledger.categories[category] = number
+        ledger.numbers[partition] = number
+        if kept.category is not None:
+            ledger.categories[kept.category] = number
+        self.chain_on(partition, number, kept.digest)
         self._records += (
             place,
-            stream,
-            version,
-            category,
-            prev,
-            ledger.types.get(event.type) or ledger.type_number(self._connection, event.type),
-            event.key,
-            event.subject,
-            event.correlationid,
-            to_us(event.time),
-            self._recorded_us,
-            checksum(partition, number, stream, version, prev, self._recorded_us, encoded),
-            None,
-            None,
-            encoded,
+            kept.stream,
+            kept.version,
+            kept.category,
+            kept.prev,
+            kept.key,
+            kept.time_us,
+            kept.recorded_us,
+            kept.checksum,
+            kept.salt,
+            kept.digest,
+            kept.event,
         )
-        self._seen += (event.id, event.source, place, content)
-        if call is not None:
-            ledger.calls[partition] += 1
-            self._calls.append(place)
-            self._calls += call
-        return number
+        self._seen += (event.id, event.source, place, content, None, None, None)
+        type_number = ledger.types.get(event.type) or ledger.type_number(self._connection, event.type)
+        self._models.add(place, event, type_number, call, kept.category)
+        if kept.category is None:
+            usage = self._usage.setdefault(event.key, [0, 0, 0])
+            usage[0] += 1
+            usage[1] += call is not None
+            usage[2] += len(kept.event)
 
     def insert(self) -> None:
         insert_rows(self._connection, "record", _RECORD_WIDTH, self._records)
         insert_rows(self._connection, "seen", _SEEN_WIDTH, self._seen)
-        insert_rows(self._connection, "call", _CALL_WIDTH, self._calls)
+        insert_rows(self._connection, "seal", _SEAL_WIDTH, self._seals)
+        self._models.insert(self._connection)
+        for key, (records, calls, bytes_) in self._usage.items():
+            self._connection.execute(_ADD_USAGE, (key, records, calls, bytes_))
+
+    def chain_on(self, partition: int, number: int, digest: bytes) -> None:
+        """One more digest; the segment is sealed when it is full."""
+        running = chain.run_on(self._ledger.runnings[partition], digest)
+        if chain.ends_segment(number):
+            self.seal(partition, number, running)
+        else:
+            self._ledger.runnings[partition] = running
+
+    def seal(self, partition: int, number: int, running: bytes) -> None:
+        ledger = self._ledger
+        ledger.chains[partition] = chain.sealed(ledger.chains[partition], running)
+        ledger.runnings[partition] = chain.START
+        self._seals += (partition << PARTITION_SHIFT | number, running, ledger.chains[partition])
+
+    def sealed(self, partition: int) -> Seal | None:
+        """The newest seal among these rows, which is of this partition."""
+        if not self._seals:
+            return None
+        place, running, chained = self._seals[-_SEAL_WIDTH:]
+        return Seal(partition, place & NUMBER_MASK, running, chained)
 
 
 def record(connection: sqlite3.Connection, ledger: Ledger, events: Sequence[Event], now_us: int) -> Ingested:
@@ -135,7 +195,7 @@ def record(connection: sqlite3.Connection, ledger: Ledger, events: Sequence[Even
     streams = {index: stream_of(event) for index, event, _ in fresh}
     versions = {head.stream: head for head in _heads(connection, list(set(streams.values())))}
     newest = {stream: head.version for stream, head in versions.items()}
-    rows = _Rows(connection, ledger, now_us)
+    rows = Rows(connection, ledger, now_us, len(fresh))
     calls: dict[str, tuple[int, Position]] = {}
     recorded = 0
     for index, event, content in fresh:
@@ -147,7 +207,7 @@ def record(connection: sqlite3.Connection, ledger: Ledger, events: Sequence[Even
                     f"event {event.id} ({event.type}): stream {stream} holds decisions; "
                     "they are appended, not published"
                 )
-            call = call_row(event) if event.type == CallCaptured.TYPE else None
+            call = call_entry(event) if event.type == CallCaptured.TYPE else None
             encoded = codec.encode_event(event)
         except BusError as error:
             refused.append((index, error))
@@ -157,7 +217,7 @@ def record(connection: sqlite3.Connection, ledger: Ledger, events: Sequence[Even
         number = rows.add(event, encoded, content, partition, stream, version, call)
         recorded += 1
         if call is not None:
-            calls[call.bucket] = (calls.get(call.bucket, (0,))[0] + 1, (partition, number))
+            calls[event.key] = (calls.get(event.key, (0,))[0] + 1, (partition, number))
     rows.insert()
     return Ingested(
         recorded=recorded, repeated=repeated, calls=calls, refused=sorted(refused, key=lambda each: each[0])
@@ -165,41 +225,44 @@ def record(connection: sqlite3.Connection, ledger: Ledger, events: Sequence[Even
 
 
 def append(
-    connection: sqlite3.Connection,
-    ledger: Ledger,
-    stream: str,
-    expected_version: int,
-    encoded: Sequence[bytes],
-    now_us: int,
-) -> Appended:
+    connection: sqlite3.Connection, ledger: Ledger, writes: Sequence[StreamWrite], now_us: int
+) -> tuple[Appended, ...]:
     """`Store.append`."""
     try:
-        category = category_of(stream)
-        events = _decisions(encoded)
+        wanted = checked_writes(writes)
+        check_marks(wanted)
     except Malformed as error:
         raise Refused("event-malformed", str(error)) from error
-    contents = [content_hash(event) for event in events]
-    known = _known(connection, events)
+    known = _known(connection, [event for write in wanted for event in write.events])
     if known:
-        return _repeated(connection, stream, events, contents, known)
-    heads = _heads(connection, [stream])
-    version = heads[0].version if heads else 0
-    if heads and heads[0].place >> PARTITION_SHIFT != DECISIONS:
-        raise Refused("stream-observed", f"stream {stream} holds observations; nothing can be decided in it")
-    if expected_version not in (ANY_VERSION, version):
-        raise Refused(
-            "version-conflict",
-            f"stream {stream} is at version {version}, not {expected_version}: read it and decide again",
-        )
-    rows = _Rows(connection, ledger, now_us)
-    positions: list[Position] = []
-    for event, content in zip(events, contents, strict=True):
-        version += 1
-        whole = codec.encode_event(event)
-        number = rows.add(event, whole, content, DECISIONS, stream, version, category=category)
-        positions.append((DECISIONS, number))
+        return tuple(_repeated(connection, write, known) for write in wanted)
+    heads = {head.stream: head for head in _heads(connection, [write.stream for write in wanted])}
+    rows = Rows(connection, ledger, now_us, sum(len(write.events) for write in wanted))
+    done = []
+    for write in wanted:
+        head = heads.get(write.stream)
+        if head is not None and head.place >> PARTITION_SHIFT != DECISIONS:
+            raise Refused(
+                "stream-observed", f"stream {write.stream} holds observations; nothing can be decided in it"
+            )
+        version = 0 if head is None else head.version
+        if write.expected_version not in (ANY_VERSION, version):
+            raise Refused(
+                "version-conflict",
+                f"stream {write.stream} is at version {version}, not {write.expected_version}: "
+                "read it and decide again",
+            )
+        positions: list[Position] = []
+        for event, content in zip(write.events, write.contents, strict=True):
+            version += 1
+            number = rows.add(
+                event, codec.encode_event(event), content, DECISIONS, write.stream, version,
+                category=write.category,
+            )  # fmt: skip
+            positions.append((DECISIONS, number))
+        done.append(Appended(write.stream, version, tuple(positions)))
     rows.insert()
-    return Appended(stream, version, tuple(positions))
+    return tuple(done)
 
 
 def _fresh(
@@ -237,7 +300,13 @@ def _fresh(
             repeated += 1
         else:
             refused.append((index, _conflict(event)))
-    return list(fresh.values()), repeated
+    new: list[tuple[int, Event, bytes]] = []
+    for index, event, content in fresh.values():
+        if ledger.floor_us and to_us(event.time) <= ledger.floor_us:
+            refused.append((index, _forgotten(event, ledger)))
+        else:
+            new.append((index, event, content))
+    return new, repeated
 
 
 def _check_stamp(event: Event, ledger: Ledger) -> None:
@@ -250,6 +319,14 @@ def _check_stamp(event: Event, ledger: Ledger) -> None:
             f"event {event.id} ({event.type}) is stamped {event.stamp.position}, but this log ends at "
             f"{(DECISIONS, ledger.numbers[DECISIONS])}: was the vault restored from an older backup?"
         )
+
+
+def _forgotten(event: Event, ledger: Ledger) -> Reject:
+    floor = from_us(ledger.floor_us).isoformat()
+    return Reject(
+        f"event {event.id} ({event.type}) is of {event.time.isoformat()}; the vault no longer knows which "
+        f"events up to {floor} it held once and removed, so this one may not be new and was not recorded"
+    )
 
 
 def _conflict(event: Event) -> Reject:
@@ -275,30 +352,12 @@ def _heads(connection: sqlite3.Connection, streams: list[str]) -> list[_Head]:
     return fetch(connection, _HEADS, (json_list(streams),), _head_decoder) if streams else []
 
 
-def _decisions(encoded: Sequence[bytes]) -> list[Event]:
-    """Raises Malformed."""
-    if not 1 <= len(encoded) <= MAX_DECISIONS:
-        raise Malformed(f"{len(encoded)} events to append; it takes 1 to {MAX_DECISIONS}")
-    events = []
-    for raw in encoded:
-        (event,) = codec.decode_batch(codec.join_batch([raw]))
-        check_decision(event, len(raw))
-        events.append(event)
-    if len({event.identity for event in events}) < len(events):
-        raise Malformed("two of the events to append have the same id and source")
-    return events
-
-
 def _repeated(
-    connection: sqlite3.Connection,
-    stream: str,
-    events: Sequence[Event],
-    contents: Sequence[bytes],
-    known: dict[tuple[str, str], tuple[int, bytes]],
+    connection: sqlite3.Connection, write: Write, known: dict[tuple[str, str], tuple[int, bytes]]
 ) -> Appended:
     """The answer of the first time. Raises Refused unless these very events were appended to this stream."""
     places: list[int] = []
-    for event, content in zip(events, contents, strict=True):
+    for event, content in zip(write.events, write.contents, strict=True):
         place, recorded_content = known.get((event.id, event.source), (0, b""))
         if recorded_content != content:
             what = (
@@ -310,10 +369,11 @@ def _repeated(
         places.append(place)
     records = fetch(connection, _PLACES, (json_list(places),), _head_decoder)
     if len(records) < len(places) or any(
-        row.stream != stream or row.place >> PARTITION_SHIFT != DECISIONS for row in records
+        row.stream != write.stream or row.place >> PARTITION_SHIFT != DECISIONS for row in records
     ):
         raise Refused(
-            "event-conflict", f"these events were recorded before, but not as decisions of stream {stream}"
+            "event-conflict",
+            f"these events were recorded before, but not as decisions of stream {write.stream}",
         )
     positions = tuple((DECISIONS, place & NUMBER_MASK) for place in places)
-    return Appended(stream, max(row.version for row in records), positions, repeated=True)
+    return Appended(write.stream, max(row.version for row in records), positions, repeated=True)

@@ -2,10 +2,11 @@
 others out.
 
 A record's place is `partition << 48 | number`, so that one integer key orders each partition and the tree
-grows at one end per partition. `seen` holds identities apart from records, so that they can outlive them.
-`salt` and `digest` are for the chain over record digests; they are NULL until it is built. Types are
-numbered once (`type`). Texts are compared by their bytes.
-"""
+grows at one end per partition. `seen` holds identities apart from records, so that they outlive them by a
+while; of one that is gone it says when its event was. What stands for records that are gone: `tombstone` for
+one that was erased, `anchor` for a run of trimmed ones within a segment of the chain (its digests are dropped
+once the run is the whole segment). Everything but the read models (`models`) is the log, which is never
+rebuilt. Texts are compared by bytes."""
 
 from __future__ import annotations
 
@@ -16,13 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.request_vault.domain import chain
+from services.request_vault.domain.links import checksum_of_mark
 from services.request_vault.store.errors import VaultDamaged, VaultInUse, VaultVersion
+from services.request_vault.store.sqlite import models
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x54524B56  # "TRKV"
-PARTITION_SHIFT = 48
-NUMBER_MASK = (1 << PARTITION_SHIFT) - 1
 PAGE_SIZE_BYTES = 8192
+CHECKPOINTS = ("published", "floor")
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\x00"
@@ -31,67 +34,91 @@ _TABLES = """
 CREATE TABLE head (
     partition INTEGER PRIMARY KEY,
     number    INTEGER NOT NULL,
-    calls     INTEGER NOT NULL
+    running   BLOB NOT NULL,
+    chain     BLOB NOT NULL
 );
 CREATE TABLE checkpoint (
-    name   TEXT PRIMARY KEY,
-    number INTEGER NOT NULL
+    name     TEXT PRIMARY KEY,
+    number   INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE type (
-    number INTEGER PRIMARY KEY,
-    name   TEXT NOT NULL UNIQUE
-);
 CREATE TABLE record (
     place       INTEGER PRIMARY KEY,
     stream      TEXT NOT NULL,
     version     INTEGER NOT NULL,
     category    TEXT,
     prev        INTEGER,
-    type        INTEGER NOT NULL,
     key         TEXT NOT NULL,
-    subject     TEXT,
-    correlation TEXT,
     time_us     INTEGER NOT NULL,
     recorded_us INTEGER NOT NULL,
     checksum    INTEGER NOT NULL,
-    salt        BLOB,
-    digest      BLOB,
+    salt        BLOB NOT NULL,
+    digest      BLOB NOT NULL,
     event       BLOB NOT NULL
 );
 CREATE UNIQUE INDEX record_stream ON record (stream, version);
 CREATE INDEX record_category ON record (category, place) WHERE category IS NOT NULL;
-CREATE INDEX record_correlation ON record (correlation, place) WHERE correlation IS NOT NULL;
 CREATE TABLE seen (
-    id      TEXT NOT NULL,
-    source  TEXT NOT NULL,
-    place   INTEGER NOT NULL,
-    content BLOB NOT NULL,
+    id       TEXT NOT NULL,
+    source   TEXT NOT NULL,
+    place    INTEGER NOT NULL,
+    content  BLOB NOT NULL,
+    gone_us  INTEGER,
+    time_us  INTEGER,
+    checksum INTEGER,
     PRIMARY KEY (id, source)
 ) WITHOUT ROWID;
-CREATE TABLE call (
-    place          INTEGER PRIMARY KEY,
-    id             TEXT NOT NULL,
-    bucket         TEXT NOT NULL,
-    started_us     INTEGER NOT NULL,
-    method         TEXT NOT NULL COLLATE NOCASE,
-    scheme         TEXT NOT NULL,
-    host           TEXT NOT NULL,
-    path           TEXT NOT NULL,
-    query          TEXT NOT NULL,
-    status         INTEGER,
-    duration_us    INTEGER NOT NULL,
-    request_bytes  INTEGER NOT NULL,
-    response_bytes INTEGER NOT NULL,
-    content_type   TEXT,
-    error          TEXT,
-    origin         TEXT NOT NULL
+CREATE INDEX seen_gone ON seen (gone_us) WHERE gone_us IS NOT NULL;
+CREATE INDEX seen_gone_place ON seen (place) WHERE gone_us IS NOT NULL;
+CREATE TABLE seal (
+    place   INTEGER PRIMARY KEY,
+    running BLOB NOT NULL,
+    chain   BLOB NOT NULL
 );
-CREATE INDEX call_id ON call (id);
-CREATE INDEX call_newest ON call (bucket, place, started_us);
-CREATE INDEX call_method ON call (bucket, method, place);
-CREATE INDEX call_host ON call (bucket, host, place);
-CREATE INDEX call_status ON call (bucket, status / 100, place, status);
-CREATE INDEX call_error ON call (bucket, place, error) WHERE error IS NOT NULL;
+CREATE TABLE anchor (
+    place    INTEGER PRIMARY KEY,
+    last     INTEGER NOT NULL,
+    digests  BLOB NOT NULL,
+    gone_us  INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE tombstone (
+    place    INTEGER PRIMARY KEY,
+    stream   TEXT NOT NULL,
+    version  INTEGER NOT NULL,
+    category TEXT,
+    prev     INTEGER,
+    digest   BLOB NOT NULL,
+    gone_us  INTEGER NOT NULL,
+    by       TEXT NOT NULL,
+    why      TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+);
+CREATE INDEX tombstone_stream ON tombstone (stream, version);
+CREATE INDEX tombstone_category ON tombstone (category, place) WHERE category IS NOT NULL;
+CREATE TABLE usage (
+    key     TEXT PRIMARY KEY,
+    records INTEGER NOT NULL,
+    calls   INTEGER NOT NULL,
+    bytes   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE model (
+    name       TEXT PRIMARY KEY,
+    version    INTEGER NOT NULL,
+    generation INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE build (
+    name       TEXT PRIMARY KEY,
+    version    INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    tops       TEXT NOT NULL,
+    done       TEXT NOT NULL,
+    decided    INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE type (
+    number INTEGER PRIMARY KEY,
+    name   TEXT NOT NULL UNIQUE
+);
 """
 
 
@@ -119,17 +146,19 @@ def locked(path: Path) -> Iterator[None]:
 def open_writer(path: Path, partitions: int) -> sqlite3.Connection:
     """The connection that writes, its tables made if the file is new. Raises VaultDamaged or VaultVersion
     before anything in the file is changed."""
-    _check_header(path)
+    check_header(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         connection.execute(f"PRAGMA page_size={PAGE_SIZE_BYTES}")
-        version = _check_identity(connection, path)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a file that is made now
+        version = check_identity(connection, path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA fullfsync=ON")  # macOS: fsync alone does not reach the platter
         connection.execute("PRAGMA checkpoint_fullfsync=ON")
         connection.execute("PRAGMA wal_autocheckpoint=2000")
         connection.execute("PRAGMA journal_size_limit=67108864")
+        connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
         connection.execute("PRAGMA cache_size=-16384")
         connection.execute("PRAGMA temp_store=MEMORY")
         if version == 0:
@@ -155,7 +184,19 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_header(path: Path) -> None:
+def format_of(path: Path) -> int:
+    """The format that the file's header names; 0 when there is no vault, or nothing in it yet."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except FileNotFoundError:
+        return 0
+    if len(header) < _HEADER_BYTES or int.from_bytes(header[68:72]) != APPLICATION_ID:
+        return 0
+    return int.from_bytes(header[60:64])
+
+
+def check_header(path: Path) -> None:
     """Look at the file without SQLite (https://www.sqlite.org/fileformat.html, 1.3), which would write
     beside it."""
     try:
@@ -176,7 +217,7 @@ def _check_header(path: Path) -> None:
         raise VaultDamaged(f"the vault {path} is cut short: {there} of {promised} bytes are there")
 
 
-def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
+def check_identity(connection: sqlite3.Connection, path: Path) -> int:
     """The file's format version; 0 for a file without tables."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -186,29 +227,44 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def size_bytes(path: Path) -> int:
+    """On disk, with what is not in the file itself yet."""
+    files = (path, path.with_name(path.name + "-wal"))
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
 def _refuse_other(path: Path, application_id: int, version: int) -> None:
     if application_id not in (0, APPLICATION_ID):
         raise VaultDamaged(
             f"the vault {path} is some other program's database (application id {application_id:#x})"
         )
     if version not in (0, FORMAT):
+        older = "; it is brought to it when the vault is started" if 0 < version < FORMAT else ""
         raise VaultVersion(
-            f"the vault {path} has format {version}; this version of Trunkline reads format {FORMAT}"
+            f"the vault {path} has format {version}; this version of Trunkline reads format {FORMAT}{older}"
         )
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """All but those of the read models."""
+    for statement in _TABLES.split(";"):
+        connection.execute(statement)
 
 
 def _create(connection: sqlite3.Connection, partitions: int) -> None:
     """All in one transaction, so that a crash leaves a file without tables, which the next start takes as
     new."""
     connection.execute("BEGIN IMMEDIATE")
-    for statement in _TABLES.split(";"):
-        connection.execute(statement)
+    create_tables(connection)
     connection.executemany(
-        "INSERT INTO head VALUES (?, 0, 0)", [(number,) for number in range(partitions + 1)]
+        "INSERT INTO head VALUES (?, 0, ?, ?)",
+        [(number, chain.START, chain.START) for number in range(partitions + 1)],
     )
-    connection.execute("INSERT INTO checkpoint VALUES ('published', 0)")
+    models.create_all(connection)
+    for name in CHECKPOINTS:
+        connection.execute("INSERT INTO checkpoint VALUES (?, 0, ?)", (name, checksum_of_mark(name, 0)))
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={FORMAT}")
     connection.execute("COMMIT")
-    # The header's copy of both numbers must be in the file itself, where `_check_header` looks.
+    # The header's copy of both numbers must be in the file itself, where `check_header` looks.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -28,10 +28,11 @@ ANSWER_WITHIN_S = 25.0
 
 
 class _Job:
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("apart", "error", "future", "result", "work")
 
-    def __init__(self, work: Work[Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, work: Work[Any], future: asyncio.Future[Any], apart: bool) -> None:
         self.work = work
+        self.apart = apart
         self.future = future
         self.result: Any = None
         self.error: BaseException | None = None
@@ -49,12 +50,13 @@ class Writer:
         self.commits = 0
         self._thread.start()
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], *, apart: bool = False) -> T:
         """The result of `work`, once it is durable. Raises what `work` raised, or Unavailable. A caller
-        that is cancelled, or gives up after ANSWER_WITHIN_S, does not undo it."""
+        that is cancelled, or gives up after ANSWER_WITHIN_S, does not undo it. apart: between two
+        transactions, in none; it changes nothing that the ledger knows."""
         if self._closed:
             raise Unavailable("the vault is closed")
-        job = _Job(work, self._loop.create_future())
+        job = _Job(work, self._loop.create_future(), apart)
         self._jobs.put(job)
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
@@ -85,7 +87,11 @@ class Writer:
             else:
                 running = False
             if group:
-                self._commit(group)
+                if together := [job for job in group if not job.apart]:
+                    self._commit(together)
+                for job in group:
+                    if job.apart:
+                        self._run_apart(job)
                 self._loop.call_soon_threadsafe(_deliver, group)
 
     def _commit(self, group: list[_Job]) -> None:
@@ -109,6 +115,12 @@ class Writer:
         else:
             self.ledger = ledger
             self.commits += 1
+
+    def _run_apart(self, job: _Job) -> None:
+        try:
+            job.result = job.work(self._connection, self.ledger)
+        except Exception as error:
+            job.error = (unavailable(error) or error) if isinstance(error, sqlite3.Error) else error
 
     def _attempt(self, job: _Job, ledger: Ledger, *, alone: bool) -> Ledger:
         """The ledger after the job; the one before it when the job failed by itself. Raises when the

@@ -1,43 +1,52 @@
-"""The query language for calls: from the text a person types to a small tree, and back. Pure.
-
-    query   = [ any ]                           nothing matches every call
-    any     = all *( "OR" all )
-    all     = term *( [ "AND" ] term )          binds closer than OR
-    term    = *"-" ( "(" any ")" / field ":" value )
-    value   = 1*( bare / quoted )               bare: no blanks, parentheses or quotes; `*` is any run of
-                                                characters; in quotes nothing is special but \\" and \\\\
-
-Read by the vault in front of every engine. Takes time linear in the text, which is bounded, as are nesting,
-terms and stars. Raises QueryInvalid, which points at the character. `parse(str(tree), now) == tree` for every
-tree that `parse` makes (times become absolute), as long as that text is within the bound.
-"""
+"""The reader of what a person typed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from fractions import Fraction
-from typing import Literal, NoReturn, cast, get_args
+from typing import NoReturn, cast, get_args
 
-import msgspec
+from services.calls.query.tree import (
+    FIELDS,
+    WORD_FIELDS,
+    AllOf,
+    Compared,
+    Condition,
+    Is,
+    NumberField,
+    Operator,
+    Started,
+    StatusClass,
+    Term,
+    Text,
+    TextField,
+    TimeField,
+    Words,
+    WordsScope,
+    all_of,
+    any_of,
+    negated,
+)
+from services.calls.query.units import AGES_S, EXAMPLES, SCALES
+from services.calls.words import canonical_name, words
 
 MAX_QUERY_CHARS = 2048
 MAX_NESTING = 16
 MAX_TERMS = 64
 MAX_STARS = 8
-
-Operator = Literal["", ">", ">=", "<", "<="]
-NumberField = Literal["status", "duration", "size", "request-size"]
-TextField = Literal["method", "host", "path", "query", "type", "error", "origin"]
-TimeField = Literal["since", "before"]
-Condition = Literal["error", "answered"]
-
-FIELDS = (*get_args(NumberField), *get_args(TextField), *get_args(TimeField), "is")
+MAX_PHRASE_WORDS = 64
 
 _UNTYPED = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 _BLANKS = re.compile(r"\s*")
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9._-]*):")
+_HEADER = re.compile(r'header\.([^\s()":*]*):', re.IGNORECASE)
+# An address that was pasted: with a scheme, or a host with its port.
+_ADDRESS = re.compile(
+    r"[A-Z][A-Z0-9+.-]*://|(?:localhost|[A-Z][A-Z0-9-]*(?:\.[A-Z0-9-]+)+):[0-9]", re.IGNORECASE
+)
+_COLONLESS = re.compile(r"(status|duration|size|request-size)([<>]=?[0-9][0-9a-z.]{0,20})", re.IGNORECASE)
 _BARE = re.compile(r'[^\s()"]+')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')
@@ -46,17 +55,7 @@ _COMPARED = re.compile(r"(>=|<=|>|<|)(.*)", re.DOTALL)
 _AMOUNT = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)([a-z]+)", re.IGNORECASE)
 _STATUS = re.compile(r"[1-9][0-9]{2}")
 _STATUS_CLASS = re.compile(r"([1-9])xx", re.IGNORECASE)
-_QUOTE_WORTHY = re.compile(r'[\s()"*]|^$')
-
-# The first unit of each scale that divides an amount is the one it is shown in.
-_DURATIONS = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1000, "us": 1}
-_SIZES = {"gb": 10**9, "mb": 10**6, "kb": 1000, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_AGES_S = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
-_SCALES: dict[str, dict[str, int]] = {"duration": _DURATIONS, "size": _SIZES, "request-size": _SIZES}
-_EXAMPLES = {"duration": ">500ms", "size": ">1mb", "request-size": ">10kb"}
 _ORIGINS = ("gateway", "replay", "import", "bin")
-_LATER = ("body", "header", "tag", "note")
-_LATER_IS = ("starred", "shared")
 _MOST = 2**63 - 1
 
 
@@ -67,103 +66,6 @@ class QueryInvalid(ValueError):
         super().__init__(f"character {position}: {why}")
         self.position = position
         self.why = why
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """A number of the call beside `value`. duration: microseconds; size (of the response's body) and
-    request-size: bytes. A call without a status compares as false. operator: `` for equal, status only."""
-
-    field: NumberField
-    operator: Operator
-    value: int
-
-    def __str__(self) -> str:
-        return f"{self.field}:{self.operator}{_amount(self.value, _SCALES.get(self.field))}"
-
-
-class StatusClass(msgspec.Struct, frozen=True):
-    """hundreds: 5 for 5xx."""
-
-    hundreds: int
-
-    def __str__(self) -> str:
-        return f"status:{self.hundreds}xx"
-
-
-class Text(msgspec.Struct, frozen=True):
-    """A text of the call. pieces: literal, with any run of characters between one and the next; one piece is
-    the whole text. Hosts and types are in lower case; methods are compared in any case (ASCII). A call
-    without such a text (type, error) does not match."""
-
-    field: TextField
-    pieces: tuple[str, ...]
-
-    def __str__(self) -> str:
-        if len(self.pieces) == 1:
-            return f"{self.field}:{_quoted(self.pieces[0])}"
-        return f"{self.field}:{'*'.join(_quoted(piece) if piece else '' for piece in self.pieces)}"
-
-
-class Started(msgspec.Struct, frozen=True):
-    """When the call started. since: then or later; before: earlier than that. at: in UTC."""
-
-    field: TimeField
-    at: datetime
-
-    def __str__(self) -> str:
-        return f"{self.field}:{self.at.isoformat().replace('+00:00', 'Z')}"
-
-
-class Is(msgspec.Struct, frozen=True):
-    """error: it failed on its way. answered: a response came."""
-
-    what: Condition
-
-    def __str__(self) -> str:
-        return f"is:{self.what}"
-
-
-class Not(msgspec.Struct, frozen=True):
-    term: Term
-
-    def __str__(self) -> str:
-        return f"-({self.term})" if isinstance(self.term, (AllOf, AnyOf)) else f"-{self.term}"
-
-
-class AllOf(msgspec.Struct, frozen=True):
-    """Made by `all_of`. Without terms: every call."""
-
-    terms: tuple[Term, ...] = ()
-
-    def __str__(self) -> str:
-        return " ".join(f"({term})" if isinstance(term, AnyOf) else str(term) for term in self.terms)
-
-
-class AnyOf(msgspec.Struct, frozen=True):
-    """Made by `any_of`."""
-
-    terms: tuple[Term, ...]
-
-    def __str__(self) -> str:
-        return " OR ".join(map(str, self.terms))
-
-
-Term = Compared | StatusClass | Text | Started | Is | Not | AllOf | AnyOf
-
-
-def all_of(terms: Iterable[Term]) -> Term:
-    """One term for all of these: flat, and a single one as it is."""
-    flat = tuple(one for term in terms for one in (term.terms if isinstance(term, AllOf) else (term,)))
-    return flat[0] if len(flat) == 1 else AllOf(flat)
-
-
-def any_of(terms: Iterable[Term]) -> Term:
-    flat = tuple(one for term in terms for one in (term.terms if isinstance(term, AnyOf) else (term,)))
-    return flat[0] if len(flat) == 1 else AnyOf(flat)
-
-
-def negated(term: Term) -> Term:
-    return term.term if isinstance(term, Not) else Not(term)
 
 
 def parse(text: str, now: datetime) -> Term:
@@ -240,14 +142,16 @@ class _Parser:
         self._terms += 1
         if self._terms > MAX_TERMS:
             self._fail(start, f"a query has at most {MAX_TERMS} terms")
+        if (headed := _HEADER.match(self._text, start)) is not None:
+            return self._words_of("header", start, headed)
         named = _FIELD.match(self._text, start)
-        if named is None:
-            self._refuse_word(start)
+        if named is None or self._is_address(named[1]):
+            return self._words_of("any", start, None)
         field = named[1].lower()
-        if field.partition(".")[0] in _LATER:
-            self._fail(start, f"{field}: is not searchable yet; {_known()}")
         if field not in FIELDS:
-            self._fail(start, f"there is no field {named[1][:40]!r}; {_known()}")
+            self._fail(start, f"there is no field {named[1][:40]!r}; {_nearest(field)}{_known()}")
+        if field in WORD_FIELDS:
+            return self._words_of(cast(WordsScope, field), start, named)
         self._at = named.end()
         if field in get_args(TextField):
             return self._text_of(cast(TextField, field))
@@ -259,13 +163,44 @@ class _Parser:
             return Started(cast(TimeField, field), self._moment(at, field, value))
         return self._compared(at, cast(NumberField, field), value)
 
-    def _refuse_word(self, start: int) -> NoReturn:
+    def _is_address(self, field: str) -> bool:
+        if _ADDRESS.match(self._text, self._at) is None:
+            return False
+        return not get_close_matches(field.partition(".")[0].lower()[:40], ("header",))
+
+    def _words_of(self, scope: WordsScope, start: int, named: re.Match[str] | None) -> Words:
+        """named: what stands before the value, its field; None for a value alone."""
+        if named is None:
+            self._refuse_misread(start)
+        else:
+            self._at = named.end()
+        name = canonical_name(named[1]) if named is not None and named.re is _HEADER else None
+        if name == "":
+            self._fail(start + len("header."), "the header's name is missing, as in header.content-type:json")
+        at, pieces = self._value(scope)
+        if name is not None and pieces == ("", ""):
+            return Words("header", name, ("",), True)
+        first, *rest = pieces
+        if rest not in ([], [""]):
+            self._fail(at, "among words a * stands at the end only, as in out*")
+        found = words(first)
+        if not found:
+            self._fail(at, "there is no word in this: letters or digits are what is searched")
+        if len(found) > MAX_PHRASE_WORDS:
+            self._fail(at, f"a phrase has at most {MAX_PHRASE_WORDS} words; this one has {len(found)}")
+        # A star behind what is no part of a word (`foo-*`) lengthens none.
+        prefix = bool(rest) and len(words(first + "x")) == len(found)
+        return Words(scope, name, tuple(found), prefix)
+
+    def _refuse_misread(self, start: int) -> None:
         for between in (_AND, _OR):
             if (found := between.match(self._text, start)) is not None:
                 self._fail(start, f"{found[0]} stands between two terms; one is missing here")
-        word = _BARE.match(self._text, start)
-        shown = repr(word[0][:40]) if word is not None else "a phrase"
-        self._fail(start, f"{shown} names no field, and text alone is not searchable yet; {_known()}")
+        if (found := _COLONLESS.match(self._text, start)) is not None:
+            field = found[1].lower()
+            self._fail(
+                start, f"a colon is missing, as in {field}:{found[2]}; text that looks so stands in quotes"
+            )
 
     def _text_of(self, field: TextField) -> Text:
         at, pieces = self._value(field)
@@ -278,10 +213,9 @@ class _Parser:
         return Text(field, pieces)
 
     def _is(self, at: int, value: str) -> Is:
-        if value in _LATER_IS:
-            self._fail(at, f"is:{value} is not searchable yet; there are is:error, is:answered")
         if value not in get_args(Condition):
-            self._fail(at, f"there is no is:{value[:40]}; there are is:error, is:answered")
+            there_are = ", ".join(f"is:{each}" for each in get_args(Condition))
+            self._fail(at, f"there is no is:{value[:40]}; there are {there_are}")
         return Is(cast(Condition, value))
 
     def _compared(self, at: int, field: NumberField, value: str) -> Term:
@@ -289,14 +223,14 @@ class _Parser:
         assert parts is not None  # it matches everything
         operator, text = cast(Operator, parts[1]), parts[2]
         at += len(operator)
-        scale = _SCALES.get(field)
+        scale = SCALES.get(field)
         if scale is None:
             if not operator and (hundreds := _STATUS_CLASS.fullmatch(text)) is not None:
                 return StatusClass(int(hundreds[1]))
             if _STATUS.fullmatch(text) is None:
                 self._fail(at, "a status is such as 404, 5xx or >=400")
             return Compared(field, operator, int(text))
-        example = f"{field}:{_EXAMPLES[field]}"
+        example = f"{field}:{EXAMPLES[field]}"
         if not operator:
             self._fail(at, f"{field}: is compared with >, >=, < or <=, as in {example}")
         return Compared(field, operator, self._measured(at, text, scale, f"as in {example}"))
@@ -307,7 +241,7 @@ class _Parser:
         )
         try:
             if _AMOUNT.fullmatch(text) is not None:
-                return self._now.astimezone(UTC) - timedelta(seconds=self._measured(at, text, _AGES_S, shape))
+                return self._now.astimezone(UTC) - timedelta(seconds=self._measured(at, text, AGES_S, shape))
             found = datetime.fromisoformat(text)
             return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError) as error:
@@ -371,17 +305,13 @@ class _Parser:
         raise QueryInvalid(at + 1, why)
 
 
+def _nearest(field: str) -> str:
+    stem, dot, _ = field[:40].partition(".")
+    if dot and get_close_matches(stem, ("header",)):
+        return "did you mean header.NAME? "
+    near = get_close_matches(field[:40], FIELDS, n=1)
+    return f"did you mean {near[0]}? " if near else ""
+
+
 def _known() -> str:
-    return f"the fields are {', '.join(FIELDS)}"
-
-
-def _quoted(text: str) -> str:
-    if _QUOTE_WORTHY.search(text) is None:
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _amount(value: int, scale: dict[str, int] | None) -> str:
-    if scale is None:
-        return str(value)
-    return next(f"{value // unit}{name}" for name, unit in scale.items() if value % unit == 0)
+    return f"the fields are {', '.join(FIELDS)} and header.NAME, and text with a colon stands in quotes"

@@ -1,0 +1,61 @@
+"""What a decision about a call changes in its row."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from bus.errors import Malformed
+from bus.message import Fact
+from schemas.request_vault import (
+    CallAnnotated,
+    CallDeleted,
+    CallsErased,
+    CallShared,
+    CallStarred,
+    CallUnshared,
+)
+from services.request_vault.domain.marking import RowChange, change_of, check_marks, spaced
+from services.request_vault.domain.recording import Write, to_us
+from tests.services.request_vault.samples import BUCKET, START, event_of
+
+END = START + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("fact", "columns", "tags"),
+    [
+        (CallStarred("c", BUCKET), {"starred": 1}, None),
+        (
+            CallAnnotated("c", BUCKET, "Out of STOCK", ("b", "a", "b")),
+            {"note": "Out of STOCK", "note_words": " out of stock ", "tags": '["a","b"]'},
+            ("a", "b"),
+        ),
+        (CallAnnotated("c", BUCKET), {"note": "", "note_words": "", "tags": "[]"}, ()),
+        (CallShared("c", BUCKET, "s", END), {"share": "s", "share_until_us": to_us(END)}, None),
+        (CallUnshared("c", BUCKET), {"share": None, "share_until_us": None}, None),
+        (CallDeleted("c", BUCKET), {"deleted_us": to_us(START)}, None),
+    ],
+)
+def test_a_decision_changes_these_columns(
+    fact: Fact, columns: dict[str, object], tags: tuple[str, ...] | None
+) -> None:
+    assert change_of(event_of(fact, "e"), "vault") == RowChange(BUCKET, "c", columns, tags)  # type: ignore[arg-type]
+
+
+def test_other_decisions_change_nothing() -> None:
+    assert change_of(event_of(CallStarred("c", BUCKET), "e"), "shop") is None
+    assert change_of(event_of(CallStarred("c", BUCKET), "e"), None) is None
+    assert change_of(event_of(CallsErased("x", BUCKET, ("c",)), "e"), "vault") is None
+
+
+def test_a_mark_that_cannot_be_read_is_malformed() -> None:
+    event = event_of(CallShared("c", BUCKET, "s", END.replace(tzinfo=None)), "e")
+    write = Write("vault.call-c", "vault", 0, (event,), (b"",))
+    with pytest.raises(Malformed, match="expires_at has no zone"):
+        check_marks([write])
+
+
+def test_words_have_a_blank_on_either_side() -> None:
+    assert (spaced(["a", "b"]), spaced([])) == (" a b ", "")
