@@ -108,8 +108,8 @@ def model(ledger: Ledger) -> ModelState:
     for progress in ledger.texts.values():
         of += progress.reached
         done += progress.renewed if _is_outdated(progress) else progress.reached
-    state = "rebuilding" if any(map(_is_outdated, ledger.texts.values())) else "ready"
-    return ModelState(TEXT, WORDS_VERSION, state, done, of)  # type: ignore[arg-type]
+    outdated = any(map(_is_outdated, ledger.texts.values()))
+    return ModelState(TEXT, WORDS_VERSION, "rebuilding" if outdated else "ready", done, of)
 
 
 def is_of_other_version(ledger: Ledger) -> bool:
