@@ -65,6 +65,12 @@ def encode_event(event: Event) -> bytes:
     return encoded
 
 
+def decode_event(encoded: bytes) -> Event:
+    """What `encode_event` made. Raises Malformed, naming the field at fault."""
+    (event,) = decode_batch(join_batch([encoded]))
+    return event
+
+
 def join_batch(encoded: Sequence[bytes]) -> bytes:
     """A batch body from encoded events."""
     count = len(encoded)

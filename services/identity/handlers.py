@@ -227,7 +227,7 @@ class Handlers:
         while True:
             page = await self._vault(ReadStream(stream, after=after, limit=MAX_PAGE))
             for recorded in page.records:
-                event = codec.decode_batch(codec.join_batch([recorded.event]))[0]
+                event = codec.decode_event(recorded.event)
                 if event.type in domain.FACTS_BY_TYPE:
                     yield event, recorded.recorded_at
             if not page.records or page.next_after >= page.head:

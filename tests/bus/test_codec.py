@@ -297,3 +297,14 @@ def test_the_golden_batch_of_format_1_is_read_for_ever() -> None:
 def test_format_1_is_still_written_byte_for_byte() -> None:
     body = (GOLDEN / "batch-1.msgpack").read_bytes()
     assert codec.encode_batch(codec.decode_batch(body)) == body
+
+
+@given(EVENTS)
+def test_one_event_is_read_as_it_was_encoded(event: Event) -> None:
+    assert codec.decode_event(codec.encode_event(event)) == event
+
+
+@pytest.mark.parametrize("bytes_", [b"", b"\xc1", codec.encode_event(placed()) * 2, b"\x90"])
+def test_bytes_that_are_not_one_event_are_malformed(bytes_: bytes) -> None:
+    with pytest.raises(Malformed):
+        codec.decode_event(bytes_)

@@ -70,7 +70,7 @@ class ALog:
         return sum(recorded.stream == stream for recorded in self.records)
 
     async def answer_append(self, ask: Append, delivery: Delivery) -> Appended:
-        events = [codec.decode_batch(codec.join_batch([encoded]))[0] for encoded in ask.events]
+        events = [codec.decode_event(encoded) for encoded in ask.events]
         known = {_event(recorded).identity: recorded for recorded in self.records}
         repeated = [known[event.identity] for event in events if event.identity in known]
         if repeated:
@@ -119,7 +119,7 @@ class ALog:
 
 
 def _event(recorded: Recorded) -> Event:
-    return codec.decode_batch(codec.join_batch([recorded.event]))[0]
+    return codec.decode_event(recorded.event)
 
 
 def _category(stream: str) -> str:

@@ -209,7 +209,9 @@ class Projection(Generic[S]):
                 number = recorded.position[1]
                 if number > self.position and not self._stuck:
                     self._apply(
-                        _Decision(number, recorded.stream, recorded.version, _event_of(recorded.event))
+                        _Decision(
+                            number, recorded.stream, recorded.version, codec.decode_event(recorded.event)
+                        )
                     )
             if self._stuck:
                 return
@@ -222,7 +224,9 @@ class Projection(Generic[S]):
         """Is the snapshot one of this log? The last decision in it must be where it was."""
         page = await self._read(after=self.position - 1, limit=1)
         found = [
-            _event_of(recorded.event).id for recorded in page.records if recorded.position[1] == self.position
+            codec.decode_event(recorded.event).id
+            for recorded in page.records
+            if recorded.position[1] == self.position
         ]
         if found != [self._last_id]:
             self._start_over(f"position {self.position} of the log holds another decision")
@@ -325,7 +329,3 @@ class Projection(Generic[S]):
 
 def _category(stream: str) -> str:
     return stream.partition(".")[0]
-
-
-def _event_of(encoded: bytes) -> Event:
-    return codec.decode_batch(codec.join_batch([encoded]))[0]

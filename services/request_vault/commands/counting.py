@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bus import codec
 from bus.clock import Clock, SystemClock
 from bus.errors import Malformed, UnknownType
 from schemas import identity
@@ -16,7 +17,7 @@ from services.request_vault.commands.place import Place, place_of
 from services.request_vault.commands.proving import PAGE_LINKS, walk
 from services.request_vault.commands.running import run
 from services.request_vault.commands.telling import Teller, counted, size
-from services.request_vault.domain.links import End, Kept, Link, event_of, last_number
+from services.request_vault.domain.links import End, Kept, Link, last_number
 from services.request_vault.domain.recording import DECISIONS, from_us
 from services.request_vault.store.port import Archive, StoreStats
 
@@ -93,7 +94,7 @@ async def _buckets(archive: Archive, end: End) -> dict[str, Known]:
 
 def _fold(found: dict[str, Known], kept: Kept) -> None:
     try:
-        event = event_of(kept.event)
+        event = codec.decode_event(kept.event)
         if event.type == BucketCreated.TYPE:
             made = event.read(BucketCreated)
             found[made.key] = Known(made.name, made.retention)

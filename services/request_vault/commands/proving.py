@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from bus import codec
 from bus.errors import Malformed, UnknownType
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.commands.telling import Advance
@@ -22,7 +23,6 @@ from services.request_vault.domain.links import (
     Kept,
     Link,
     Seal,
-    event_of,
     last_number,
 )
 from services.request_vault.domain.verifying import Problem, Verifier
@@ -99,7 +99,7 @@ def bodies_named(kept: Kept) -> list[BodyName]:
     if _CAPTURED not in kept.event:
         return []
     try:
-        event = event_of(kept.event)
+        event = codec.decode_event(kept.event)
         if event.type != CallCaptured.TYPE:
             return []
         return [BodyName(kept.key, sha256) for sha256 in bodies_apart(event.read(CallCaptured))]

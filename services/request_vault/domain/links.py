@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from bus import codec
 from bus.event import Event
 from schemas.request_vault import Position
 from services.request_vault.domain import chain
@@ -111,12 +110,6 @@ class End(msgspec.Struct, frozen=True):
 
 def last_number(link: Link) -> int:
     return link.last if isinstance(link, Anchor | Damaged) else link.number
-
-
-def event_of(encoded: bytes) -> Event:
-    """Raises Malformed."""
-    (event,) = codec.decode_batch(codec.join_batch([encoded]))
-    return event
 
 
 def checksum_of(link: Kept | Gone | Anchor) -> int:

@@ -27,7 +27,6 @@ from services.request_vault.domain.links import (
     Kept,
     Seal,
     checksum_of,
-    event_of,
 )
 from services.request_vault.domain.recording import DECISIONS, category_of, from_us, to_us
 
@@ -156,7 +155,7 @@ def decode(text: bytes) -> Line:
 
 
 def _of_event(kept: Kept) -> _Line:
-    event = event_of(kept.event)
+    event = codec.decode_event(kept.event)
     line = _Line(
         specversion="1.0",
         id=event.id,
@@ -238,7 +237,7 @@ def _event(line: _Line) -> Kept:
     partition, number = _numbers(line.position, 2)
     stream = _there("stream", line.stream)
     encoded = _encoded(line) if line.envelope is None else _bytes("envelope", line.envelope)
-    event = event_of(encoded)
+    event = codec.decode_event(encoded)
     bare = Kept(
         partition=partition,
         number=number,

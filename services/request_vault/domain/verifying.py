@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bus import codec
 from bus.errors import Malformed
 from schemas.request_vault import Position
 from services.request_vault.domain import chain
@@ -30,7 +31,6 @@ from services.request_vault.domain.links import (
     checksum_of,
     checksum_of_identity,
     digest_of,
-    event_of,
 )
 from services.request_vault.domain.recording import DECISIONS, category_of, stream_of, to_us
 
@@ -114,7 +114,7 @@ class Verifier:
         yield from self._run_on(link.number, digest if sound else link.digest)
         yield from self._place_in_stream(link)
         try:
-            event = event_of(link.event)
+            event = codec.decode_event(link.event)
             stream = link.stream if self._partition == DECISIONS else stream_of(event)
             category = category_of(stream) if self._partition == DECISIONS else None
         except Malformed as error:

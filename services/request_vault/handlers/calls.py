@@ -131,7 +131,7 @@ class Calls:
         return part
 
     async def _whole(self, found: FoundCall) -> CallRecord:
-        (event,) = codec.decode_batch(codec.join_batch([found.event]))
+        event = codec.decode_event(found.event)
         call = event.read(CallCaptured)
         return CallRecord(
             call=call,

@@ -99,7 +99,7 @@ class Events:
 
 def logged(record: Recorded) -> LoggedEvent:
     """A record as outside clients read it."""
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     made = _logged(record, event, _plain(event))
     # A page holds more than PAGE_BYTES only when it is this one event; as base64 it is a third larger yet.
     if len(record.event) > PAGE_BYTES // 2 and _size_bytes(made) > MAX_FRAME_BYTES - _ROOM_BYTES:
@@ -155,7 +155,7 @@ def _seen_by(found: LogSlice, allowed: tuple[str, ...]) -> LogSlice:
 
 
 def _key_of(record: Recorded) -> str:
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     return event.key
 
 

@@ -91,7 +91,7 @@ class Marks:
         while True:
             page = await self._store.read_stream(mark_stream(id), version, MAX_PAGE)
             for record in page.records:
-                (event,) = codec.decode_batch(codec.join_batch([record.event]))
+                event = codec.decode_event(record.event)
                 told.add(event)
             version = max(page.next_after, version)
             if version >= page.head or not page.records:

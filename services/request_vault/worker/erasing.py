@@ -302,7 +302,7 @@ class Erasing:
 
 
 def _call(encoded: bytes) -> CallCaptured:
-    (event,) = codec.decode_batch(codec.join_batch([encoded]))
+    event = codec.decode_event(encoded)
     return event.read(CallCaptured)
 
 

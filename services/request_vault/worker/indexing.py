@@ -142,7 +142,7 @@ class Indexing:
     async def _read_one(self, source: TextSource) -> _Read | None:
         """None for what cannot be read as a call (any more): it has no words."""
         try:
-            (event,) = codec.decode_batch(codec.join_batch([source.event]))
+            event = codec.decode_event(source.event)
             call = event.read(CallCaptured)
         except Malformed as error:
             _log.error("a call cannot be indexed", position=source.position, error=str(error))

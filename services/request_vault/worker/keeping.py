@@ -108,7 +108,7 @@ class Keeping:
         while True:
             page = await self._store.read_category(identity.CATEGORY, self._identity, MAX_PAGE)
             for record in page.records:
-                (event,) = codec.decode_batch(codec.join_batch([record.event]))
+                event = codec.decode_event(record.event)
                 fold(self._buckets, event)
             self._identity = page.next_after
             if not page.records:

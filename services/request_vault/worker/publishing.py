@@ -91,7 +91,7 @@ class Publishing:
 
 def stamped(record: Recorded) -> Event:
     """A recorded decision as it is published: where it is in the log goes with it."""
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     return _with_stamp(event, Stamp(record.stream, record.version, record.position, record.prev))
 
 

@@ -38,7 +38,7 @@ def ids(records: tuple[Recorded, ...]) -> list[str]:
 
 
 def decoded(record: Recorded) -> Event:
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     return event
 
 

@@ -187,8 +187,7 @@ async def test_what_a_deleted_bucket_held_is_kept_a_week_and_decisions_for_ever(
         assert await calls(b) == ["c-2"]
         assert (await b.ask(GetVaultStats())).bodies == 0
         types = [
-            codec.decode_batch(codec.join_batch([record.event]))[0].type
-            for record in (await b.ask(ReadLog(key=BUCKET))).records
+            codec.decode_event(record.event).type for record in (await b.ask(ReadLog(key=BUCKET))).records
         ]
         assert sorted(types) == [
             "identity.bucket.created",

@@ -83,7 +83,7 @@ async def test_marks_are_seen_at_once_and_published(b: Harness, told: Told) -> N
     await b.settled()
     assert told.types == ["vault.call.starred", "vault.call.annotated", "vault.call.unstarred"]
     record = (await b.ask(ReadStream("vault.call-c-1"))).records[0]
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     assert (event.key, event.subject, event.read(CallStarred).by) == (BUCKET, "c-1", "t-1")
 
 

@@ -25,7 +25,6 @@ from services.request_vault.domain.links import (
     anchor,
     checksum_of,
     digest_of,
-    event_of,
     identity_of,
 )
 from services.request_vault.domain.recording import DECISIONS, category_of, stream_of, to_us
@@ -89,7 +88,7 @@ def test_any_event_comes_back_byte_for_byte(event: Event) -> None:
 
 
 def test_an_events_line_is_the_event_and_where_it_stands() -> None:
-    event = event_of(decision("a1"))
+    event = codec.decode_event(decision("a1"))
     line = json.loads(ndjson.encode(kept(event, number=7, stream="shop.thing-a")))
     digest = line.pop("digest")
     assert len(digest) == 44
@@ -124,7 +123,7 @@ def test_an_event_that_was_encoded_otherwise_brings_its_own_bytes() -> None:
 
 
 def erased(record: Kept, by: str, why: str) -> Gone:
-    identity = identity_of((record.partition, record.number), event_of(record.event), AT_US)
+    identity = identity_of((record.partition, record.number), codec.decode_event(record.event), AT_US)
     bare = Gone(
         record.partition, record.number, record.stream, record.version, record.category, record.prev,
         record.digest, AT_US, by, why, 0, identity,

@@ -432,5 +432,5 @@ async def test_it_starts_and_stops_again_and_again(runs: Runs) -> None:
 
 
 def _event(encoded: bytes) -> Event:
-    (event,) = codec.decode_batch(codec.join_batch([encoded]))
+    event = codec.decode_event(encoded)
     return event

@@ -24,7 +24,6 @@ from services.request_vault.domain.links import (
     anchor,
     checksum_of,
     digest_of,
-    event_of,
     identity_of,
     last_number,
 )
@@ -90,7 +89,9 @@ def trimmed(links: Sequence[Link], gone: set[int]) -> list[Link]:
 
     def close() -> None:
         if run:
-            identities = tuple(identity_of((1, each.number), event_of(each.event), 9) for each in run)
+            identities = tuple(
+                identity_of((1, each.number), codec.decode_event(each.event), 9) for each in run
+            )
             bare = anchor(1, run[0].number, [each.digest for each in run], 9)
             found.append(msgspec.structs.replace(bare, identities=identities))
             run.clear()
@@ -106,7 +107,7 @@ def trimmed(links: Sequence[Link], gone: set[int]) -> list[Link]:
 
 
 def erased(kept: Kept) -> Gone:
-    identity = identity_of((kept.partition, kept.number), event_of(kept.event), 9)
+    identity = identity_of((kept.partition, kept.number), codec.decode_event(kept.event), 9)
     bare = Gone(
         kept.partition, kept.number, kept.stream, kept.version, kept.category, kept.prev, kept.digest, 9,
         "by", "why", 0, identity,
@@ -125,7 +126,7 @@ def decisions(count: int) -> Log:
     log = Log(0)
     for n in range(count):
         name = ("shop", "bank")[n % 2]
-        log.add(event_of(decision(f"d-{n}")), f"{name}.thing-{n % 3}")
+        log.add(codec.decode_event(decision(f"d-{n}")), f"{name}.thing-{n % 3}")
     return log
 
 

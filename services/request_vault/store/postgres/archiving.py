@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from bus import codec
 from bus.errors import BusError
 from bus.event import Event
 from schemas.traffic_gateway import CallCaptured
@@ -26,7 +27,6 @@ from services.request_vault.domain.links import (
     Seal,
     checksum_of,
     digest_of,
-    event_of,
     last_number,
 )
 from services.request_vault.domain.marking import change_of
@@ -294,7 +294,7 @@ class _Putting:
 
 def _event_of(link: Kept) -> Event:
     try:
-        return event_of(link.event)
+        return codec.decode_event(link.event)
     except BusError as error:
         position = (link.partition, link.number)
         raise LinksDiffer(f"the record to be loaded at {position} cannot be read: {error}") from error

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from bus import codec
 from bus.errors import BusError
 from bus.event import Event
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.domain.calls import CallEntry, CallRow, call_entry
-from services.request_vault.domain.links import event_of
 from services.request_vault.domain.marking import change_of
 from services.request_vault.domain.recording import content_hash
 from services.request_vault.store.postgres.connections import Connection
@@ -70,7 +70,7 @@ class _Comparison:
         for place, category, key, encoded, *leaf in rows:
             leaves[place] = (leaf[0], leaf[1])
             try:
-                event = events[place] = event_of(encoded)
+                event = events[place] = codec.decode_event(encoded)
                 if category is not None:
                     change = change_of(event, category)
                     if change is not None:

@@ -148,7 +148,7 @@ async def trace(connection: Connection, generations: Generations, id: str, limit
     if not of_id:
         raise Refused("event-unknown", f"the log has no event and no call {id[:80]!r}")
     (record,) = await _with_events(connection, of_id)
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     root = event.correlationid or event.id
     found = await _rows(
         connection,

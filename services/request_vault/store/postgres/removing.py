@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from bus import codec
 from bus.errors import Malformed
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.domain import chain
@@ -21,7 +22,6 @@ from services.request_vault.domain.links import (
     Identity,
     checksum_of,
     checksum_of_mark,
-    event_of,
     identity_of,
     with_trimmed,
 )
@@ -125,7 +125,7 @@ async def remove(
     for record in records:
         kind = ""
         try:
-            event = event_of(record.event)
+            event = codec.decode_event(record.event)
         except Malformed:
             pass  # its identity stays as it is; the log's verification names it
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from bus import codec
 from bus.errors import BusError
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.domain import chain
@@ -24,7 +25,6 @@ from services.request_vault.domain.links import (
     Seal,
     checksum_of,
     digest_of,
-    event_of,
     last_number,
 )
 from services.request_vault.domain.recording import content_hash
@@ -112,7 +112,7 @@ class _Loading:
         if checksum_of(link) != link.checksum or digest_of(link) != link.digest:
             raise LinksDiffer(f"the record to be loaded at {position} does not match its checksum and digest")
         try:
-            event = event_of(link.event)
+            event = codec.decode_event(link.event)
             is_call = link.category is None and event.type == CallCaptured.TYPE
             rows.put(link, event, content_hash(event), call_entry(event) if is_call else None)
         except BusError as error:

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
+from bus import codec
 from bus.errors import BusError
 from bus.event import Event
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.domain.calls import CallEntry, CallRow, call_entry
-from services.request_vault.domain.links import event_of
 from services.request_vault.domain.marking import change_of
 from services.request_vault.domain.recording import content_hash
 from services.request_vault.store.sqlite.models import VERSIONS
@@ -72,7 +72,7 @@ class _Comparison:
         self._counts["record"] += len(rows)
         for place, category, key, encoded in rows:
             try:
-                event = events[place] = event_of(bytes.fromhex(encoded))
+                event = events[place] = codec.decode_event(bytes.fromhex(encoded))
                 if category is not None:
                     self._mark(event, category)
                 elif event.type == CallCaptured.TYPE:

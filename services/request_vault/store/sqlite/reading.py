@@ -137,7 +137,7 @@ def trace(connection: sqlite3.Connection, generations: Generations, id: str, lim
     if place is None:
         raise Refused("event-unknown", f"the log has no event and no call {id[:80]!r}")
     (record,) = _with_events(connection, _rows(connection, "record r WHERE r.place = ?", (place,)))
-    (event,) = codec.decode_batch(codec.join_batch([record.event]))
+    event = codec.decode_event(record.event)
     root = event.correlationid or event.id
     found = _rows(
         connection,

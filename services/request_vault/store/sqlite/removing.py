@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from bus import codec
 from bus.errors import Malformed
 from schemas.traffic_gateway import CallCaptured
 from services.request_vault.domain import chain
@@ -21,7 +22,6 @@ from services.request_vault.domain.links import (
     Gone,
     Identity,
     checksum_of,
-    event_of,
     identity_of,
     with_trimmed,
 )
@@ -175,7 +175,7 @@ def remove(
         event_bytes = len(record.event) // 2
         kind = ""
         try:
-            event = event_of(bytes.fromhex(record.event))
+            event = codec.decode_event(bytes.fromhex(record.event))
         except Malformed:
             pass  # its identity stays as it is; the log's verification names it
         else:
