@@ -92,6 +92,20 @@ def check_recordable(event: Event) -> None:
         )
 
 
+def conflict(event: Event) -> Reject:
+    """Its identity was recorded before, with another content."""
+    return Reject(f"event {event.id} of {event.source} ({event.type}) was recorded before with other content")
+
+
+def forgotten(event: Event, floor_us: int) -> Reject:
+    """It is not newer than identities that were forgotten, so nobody can tell whether it is one of them."""
+    floor = from_us(floor_us).isoformat()
+    return Reject(
+        f"event {event.id} ({event.type}) is of {event.time.isoformat()}; the vault no longer knows which "
+        f"events up to {floor} it held once and removed, so this one may not be new and was not recorded"
+    )
+
+
 def check_decision(event: Event, encoded_bytes: int) -> None:
     """Raises Malformed unless this event can be appended, and published with a stamp afterwards."""
     if event.stamp is not None:
@@ -127,7 +141,7 @@ def checked_writes(writes: Sequence[StreamWrite]) -> list[Write]:
         category = category_of(write.stream)
         events = []
         for raw in write.events:
-            (event,) = codec.decode_batch(codec.join_batch([raw]))
+            event = codec.decode_event(raw)
             check_decision(event, len(raw))
             events.append(event)
         contents = tuple(map(content_hash, events))

@@ -24,8 +24,9 @@ from services.request_vault.domain.recording import (
     Write,
     check_recordable,
     checked_writes,
+    conflict,
     content_hash,
-    from_us,
+    forgotten,
     partition_of,
     stream_of,
     to_us,
@@ -79,7 +80,7 @@ class Recording:
         elif first.content == content:
             self.repeated += 1
         else:
-            self.refused.append((index, _conflict(event)))
+            self.refused.append((index, conflict(event)))
 
     @property
     def partitions(self) -> set[int]:
@@ -119,7 +120,7 @@ class Recording:
                 if before.content == fresh.content:
                     repeated += 1
                 else:
-                    refused.append((fresh.index, _conflict(event)))
+                    refused.append((fresh.index, conflict(event)))
                 continue
             why = fresh.error or _forgotten_error(event, known) or _decided_error(fresh, known)
             if why is not None:
@@ -228,15 +229,7 @@ def _decided_error(fresh: Fresh, known: Known) -> Reject | None:
 def _forgotten_error(event: Event, known: Known) -> Reject | None:
     if not known.floor_us or to_us(event.time) > known.floor_us:
         return None
-    floor = from_us(known.floor_us).isoformat()
-    return Reject(
-        f"event {event.id} ({event.type}) is of {event.time.isoformat()}; the vault no longer knows which "
-        f"events up to {floor} it held once and removed, so this one may not be new and was not recorded"
-    )
-
-
-def _conflict(event: Event) -> Reject:
-    return Reject(f"event {event.id} of {event.source} ({event.type}) was recorded before with other content")
+    return forgotten(event, known.floor_us)
 
 
 def _check_version(write: Write, known: Known) -> None:

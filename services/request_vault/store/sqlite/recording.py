@@ -26,8 +26,9 @@ from services.request_vault.domain.recording import (
     check_recordable,
     checked_writes,
     checksum,
+    conflict,
     content_hash,
-    from_us,
+    forgotten,
     partition_of,
     stream_of,
     to_us,
@@ -291,7 +292,7 @@ def _fresh(
             if first[2] == content:
                 repeated += 1
             else:
-                refused.append((index, _conflict(event)))
+                refused.append((index, conflict(event)))
     for (id, source), (_, recorded_content) in _known(
         connection, [event for _, event, _ in fresh.values()]
     ).items():
@@ -299,11 +300,11 @@ def _fresh(
         if content == recorded_content:
             repeated += 1
         else:
-            refused.append((index, _conflict(event)))
+            refused.append((index, conflict(event)))
     new: list[tuple[int, Event, bytes]] = []
     for index, event, content in fresh.values():
         if ledger.floor_us and to_us(event.time) <= ledger.floor_us:
-            refused.append((index, _forgotten(event, ledger)))
+            refused.append((index, forgotten(event, ledger.floor_us)))
         else:
             new.append((index, event, content))
     return new, repeated
@@ -319,18 +320,6 @@ def _check_stamp(event: Event, ledger: Ledger) -> None:
             f"event {event.id} ({event.type}) is stamped {event.stamp.position}, but this log ends at "
             f"{(DECISIONS, ledger.numbers[DECISIONS])}: was the vault restored from an older backup?"
         )
-
-
-def _forgotten(event: Event, ledger: Ledger) -> Reject:
-    floor = from_us(ledger.floor_us).isoformat()
-    return Reject(
-        f"event {event.id} ({event.type}) is of {event.time.isoformat()}; the vault no longer knows which "
-        f"events up to {floor} it held once and removed, so this one may not be new and was not recorded"
-    )
-
-
-def _conflict(event: Event) -> Reject:
-    return Reject(f"event {event.id} of {event.source} ({event.type}) was recorded before with other content")
 
 
 def _known(
