@@ -52,6 +52,16 @@ def log() -> Any:
     return structlog.get_logger("test")
 
 
+def test_a_logger_that_spoke_follows_what_is_configured_later(lines: Lines) -> None:
+    spoke_before = log()
+    spoke_before.info("under the first configuration")
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as captured:
+        spoke_before.info("under the second")
+    assert [line["event"] for line in captured] == ["under the second"]
+    assert [line["event"] for line in lines()] == ["under the first configuration"]
+
+
 def test_json_lines_carry_level_time_and_fields(lines: Lines) -> None:
     log().info("call kept", count=3)
     (line,) = lines()
