@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from bus import topics
 from bus.event import Event
@@ -62,6 +62,14 @@ class Delivery:
         )
 
 
+class Batches(NamedTuple):
+    """How a subscription is handled in lists: see `Router.on_batch`."""
+
+    handler: BatchHandler
+    max_events: int
+    beside: int
+
+
 class Route:
     """A pattern and what handles its events; `message` is None for handlers of raw events."""
 
@@ -102,7 +110,7 @@ class Router:
         self.routes: list[Route] = []
         self.signals: list[Route] = []
         self.asks: list[Route] = []
-        self.batch: tuple[BatchHandler, int] | None = None
+        self.batch: Batches | None = None
 
     @overload
     def on(self, message: type[M], *, key: str = "*") -> Callable[[MessageHandler[M]], MessageHandler[M]]: ...
@@ -120,11 +128,12 @@ class Router:
         self._add(self.routes, pattern, None, handler)
         return handler
 
-    def on_batch(self, handler: BatchHandler, *, max_events: int = 1000) -> BatchHandler:
+    def on_batch(self, handler: BatchHandler, *, max_events: int = 1000, beside: int = 1) -> BatchHandler:
         """Handle the whole subscription in lists of up to about `max_events` events, merged over what has
         arrived. All of a list are settled when the handler returns; when it raises the events' own error,
-        each is tried in a list of its own."""
-        self.batch = (handler, max_events)
+        each is tried in a list of its own. beside: how many lists may be in the handler's hands beside each
+        other, which keeps one busy that waits for a disk."""
+        self.batch = Batches(handler, max_events, beside)
         return handler
 
     @overload

@@ -59,7 +59,7 @@ class Handling:
         inbox = dedupe.shared(router.inbox) if router.inbox else dedupe.in_memory(dedupe.MemoryInbox())
         handle = inbox(self.watchdog.wrap(cast(Handle, self._dispatch)))
         self._handle = tracing.wrap(metrics.counting(counts, bus.clock)(handle))
-        self._handle_batch = self.watchdog.wrap(router.batch[0]) if router.batch else None
+        self._handle_batch = self.watchdog.wrap(router.batch.handler) if router.batch else None
 
     async def one(self, event: Event, attempt: int) -> Outcome:
         """Handle one event."""

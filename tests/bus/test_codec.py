@@ -18,6 +18,7 @@ from bus import codec
 from bus.errors import Malformed, TooLarge
 from bus.event import Event, Stamp
 from bus.message import Fact
+from tests.effort import tries
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NOW = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -90,7 +91,9 @@ def test_a_batch_of_any_size_is_plain_msgpack(count: int) -> None:
     assert codec.decode_batch(body) == events
 
 
-@settings(max_examples=300)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(60))
+@settings(max_examples=tries(100))
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: b"\x92\x01\x91" + tail))
 def test_any_bytes_are_events_or_malformed(body: bytes) -> None:
     with contextlib.suppress(Malformed):

@@ -7,7 +7,7 @@ import pytest
 from bus.errors import TopicInvalid
 from bus.event import Event
 from bus.message import Ask, Fact, Signal, Subscription
-from bus.router import RETRY_DELAYS_S, Delivery, Router
+from bus.router import RETRY_DELAYS_S, Batches, Delivery, Router
 from tests.bus.memory import memory_bus
 
 
@@ -102,9 +102,9 @@ def test_a_router_that_takes_batches_needs_patterns() -> None:
         router.subscription()
     declared = Subscription("vault", ("#",))
     contracted = Router(declared)
-    contracted.on_batch(on_events, max_events=10)
+    contracted.on_batch(on_events, max_events=10, beside=2)
     assert contracted.subscription() is declared
-    assert contracted.batch == (on_events, 10)
+    assert contracted.batch == Batches(on_events, 10, 2)
 
 
 @pytest.mark.parametrize("mode", ["ordered", "every_instance"])

@@ -18,6 +18,7 @@ from bus.message import Subscription
 from bus.testing import ManualClock, turns
 from bus.transport import Consumer, Delivered
 from tests.bus.embedded.catching import ORDERS, Catcher, frame, leave_as_after_a_crash, reopened
+from tests.effort import tries
 
 AUDIT = Subscription(name="audit", patterns=("#",), mode="ordered")
 LIVE = Subscription(name="live", patterns=("shop.order.#",), mode="every_instance")
@@ -188,7 +189,9 @@ class Life:
             self.hands[name].pop()[1].give_back()
 
 
-@settings(max_examples=int(__import__("os").environ.get("EX", "100")), deadline=None)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(60))
+@settings(max_examples=tries(100), deadline=None)
 @given(steps=STEPS)
 def test_whatever_happens_nothing_is_lost(steps: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:

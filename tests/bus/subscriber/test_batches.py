@@ -25,13 +25,13 @@ class OrderPlaced(Fact, frozen=True):
 
 
 class Vault:
-    def __init__(self, max_events: int = 1000, **options: object) -> None:
+    def __init__(self, max_events: int = 1000, beside: int = 1, **options: object) -> None:
         self.lists: list[list[int]] = []
         self.stored: list[int] = []
         self.refuse: Callable[[list[int]], Exception | None] = lambda numbers: None
         self.gate: asyncio.Event | None = None
         self.router = Router(VAULT, **options)  # type: ignore[arg-type]
-        self.router.on_batch(self.on_events, max_events=max_events)
+        self.router.on_batch(self.on_events, max_events=max_events, beside=beside)
 
     async def on_events(self, events: list[Event]) -> None:
         numbers = [event.read(OrderPlaced).number for event in events]
@@ -66,6 +66,59 @@ async def test_what_has_arrived_is_merged_over_frames() -> None:
         assert transport.queues["vault"].depth == 0
         [subscriber] = b.subscribers
         assert subscriber.metrics.handled == 10
+
+
+async def test_two_lists_may_be_in_hand_beside_each_other() -> None:
+    vault = Vault(max_events=2, beside=2)
+    async with vault.open() as (b, transport):
+        vault.gate = asyncio.Event()
+        for number in range(8):
+            await place(b, number)
+        await turns()
+        assert vault.lists == [[0], [1]]
+        vault.gate.set()
+        await b.settled()
+        assert sorted(vault.stored) == list(range(8))
+        assert transport.queues["vault"].depth == 0
+
+
+async def test_a_dependency_away_is_probed_by_one_and_the_others_hand_back() -> None:
+    vault = Vault(max_events=2, beside=2)
+    vault.refuse = lambda numbers: bus.Unavailable("disk full")
+    async with vault.open() as (b, transport):
+        vault.gate = asyncio.Event()
+        for number in range(8):
+            await place(b, number)
+        await turns()
+        vault.gate.set()
+        await b.clock.advance(300)
+        assert vault.stored == []
+        assert transport.queues["vault"].depth == 8
+        [subscriber] = b.subscribers
+        assert subscriber.metrics.paused == 1
+        assert vault.lists[:2] == [[0], [1]]
+        assert all(numbers == vault.lists[2] for numbers in vault.lists[2:])
+        vault.refuse = lambda numbers: None
+        await b.clock.advance(60)
+        await b.settled()
+        assert sorted(vault.stored) == list(range(8))
+        assert await b.parked() == []
+
+
+async def test_a_suspect_waits_until_nothing_else_is_in_hand() -> None:
+    vault = Vault(max_events=2, beside=2)
+    async with vault.open() as (b, transport):
+        vault.gate = asyncio.Event()
+        await place(b, 0)
+        await turns()
+        suspect = codec.encode_batch([b.envelop(OrderPlaced(1))])
+        transport.queues["vault"].put(Frame(suspect, ("shop.order.placed._",), suspect=True))
+        await place(b, 2)
+        await turns()
+        assert vault.lists == [[0]]
+        vault.gate.set()
+        await b.settled()
+        assert vault.lists == [[0], [1], [2]]
 
 
 async def test_a_list_has_about_max_events() -> None:
