@@ -32,6 +32,8 @@ from services.request_vault.worker.rebuilding import Rebuilding
 from services.request_vault.worker.telling import Telling
 
 BODY_CHUNKS_AT_ONCE = 32
+BATCHES_BESIDE = 2
+"""One is checked and encoded while the other is written."""
 COMMIT_DEADLINE_S = 60.0
 DRAIN_S = 2.0
 SHARE_BYTES = 18
@@ -43,14 +45,20 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
     async with open_store(
         config.url, folder, ground.clock, partitions=config.partitions, readers=config.readers
     ) as store:
-        bodies = DirectoryBodies(folder / "bodies", ground.clock, compress=config.compress_bodies)
+        bodies = DirectoryBodies(folder / "bodies", ground.clock, compress=config.compress_bodies, mend=True)
         publishing = Publishing(store, ground.bus, ground.clock)
         indexing = Indexing(store, bodies, ground.clock)
         rebuilding = Rebuilding(store, ground.clock)
         telling = Telling(store, ground.bus, ground.clock, tell_interval_s=config.tell_interval_ms / 1000)
         limits = Retention(config.retention_age_s, config.retention_calls, config.retention_bytes)
         keeping = Keeping(
-            store, bodies, ground.bus, ground.clock, limits, interval_s=config.retention_interval_s
+            store,
+            bodies,
+            ground.bus,
+            ground.clock,
+            limits,
+            interval_s=config.retention_interval_s,
+            decided=publishing.wake,
         )
         erasing = Erasing(
             store,
@@ -66,7 +74,7 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
         chunks = Router(contract.BODIES, deadline_s=COMMIT_DEADLINE_S)
         asks = Router("request_vault.asks")
         ingest = Ingest(store, bodies, recorded=(telling.tell, indexing.wake))
-        log.on_batch(ingest.on_events, max_events=config.batch_events)
+        log.on_batch(ingest.on_events, max_events=config.batch_events, beside=BATCHES_BESIDE)
         chunks.on_batch(ingest.on_bodies, max_events=BODY_CHUNKS_AT_ONCE)
         Log(store, decided=publishing.wake).bind(asks)
         Events(store).bind(asks)

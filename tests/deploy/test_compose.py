@@ -3,6 +3,7 @@ run as processes, make an installation that captures calls and finds them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,12 +14,15 @@ import sys
 import threading
 import tomllib
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -233,22 +237,47 @@ class Containers:
         )
 
 
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """An empty database of its own: like compose.yaml's, the URL names no schema."""
+    name = f"trunkline_{uuid.uuid4().hex}"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name}"))
+    yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def form_of(url: str) -> str:
+    """With the values of its parts left out."""
+    return re.sub(r"[A-Za-z0-9_.]+(?=[:@/]|$)", "x", url.partition("://")[2])
+
+
 @pytest.mark.slow
+@pytest.mark.postgres
 @pytest.mark.redis
 @pytest.mark.rabbitmq
 @pytest.mark.timeout(150)
 def test_an_installation_of_these_commands_captures_a_call_and_finds_it(
-    tmp_path: Path, amqp_url: str, redis_url: str
+    tmp_path: Path, amqp_url: str, redis_url: str, database_url: str
 ) -> None:
+    assert form_of(database_url) == form_of(ours()["request_vault"]["environment"]["TRUNKLINE_VAULT_URL"])
     gateway_url = f"http://127.0.0.1:{free_port()}"
     containers = Containers(
         tmp_path,
         TRUNKLINE_BUS_URL=amqp_url,
         TRUNKLINE_REDIS_URL=redis_url,
-        TRUNKLINE_VAULT_URL="sqlite:",
+        TRUNKLINE_VAULT_URL=database_url,
         TRUNKLINE_GATEWAY_PORT=gateway_url.rpartition(":")[2],
         TRUNKLINE_GATEWAY_PUBLIC_URL=gateway_url.replace("127.0.0.1", "localhost"),
         TRUNKLINE_API_PORT=str(free_port()),
+        TRUNKLINE_TARGETS_ALLOW="loopback",
     )
     with ExitStack() as stack:
         target = stack.enter_context(an_api())
@@ -285,4 +314,6 @@ def test_an_installation_of_these_commands_captures_a_call_and_finds_it(
                 break
         assert json.loads(shown.stdout)["request"]["url"] == f"{target}/teas"
         assert json.loads(containers.run("api", "calls", "--json").stdout)["calls"][0]["id"] == id
+        held = containers.run("request_vault", "vault", "stats", "--json")
+        assert (held.returncode, json.loads(held.stdout)["engine"]) == (0, "postgresql"), held.stderr
     assert {name: process.returncode for name, process in running.items()} == dict.fromkeys(running, 0)

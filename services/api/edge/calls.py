@@ -17,7 +17,13 @@ from services.api.domain.view import view
 from services.api.edge.asking import Asker
 from services.api.edge.gate import Gate
 from services.api.edge.operations import as_json
-from services.api.edge.problems import BODY_UNKNOWN, CALL_UNKNOWN, PARAMETER_INVALID, PARAMETER_UNKNOWN
+from services.api.edge.problems import (
+    BODY_DAMAGED,
+    BODY_UNKNOWN,
+    CALL_UNKNOWN,
+    PARAMETER_INVALID,
+    PARAMETER_UNKNOWN,
+)
 from services.calls import har, snippet
 from services.calls.body import header
 from services.chassis.web import Problem
@@ -76,7 +82,8 @@ class Calls:
         return await _off_loop(lambda: msgspec.json.encode(har.entry(record.call, *sides)), sides)
 
     async def _bodies(self, record: CallRecord) -> tuple[bytes | None, bytes | None]:
-        """The captured bytes of both sides; None where they are missing, empty where there is no body."""
+        """The captured bytes of both sides; None where they are missing or damaged, empty where there is no
+        body."""
         call = record.call
         request = await self._body(call.bucket, call.request.body)
         if call.response is None:
@@ -87,7 +94,7 @@ class Calls:
         try:
             return b"".join([part async for part in self._parts(bucket, body)])
         except Problem as problem:
-            if problem.slug == BODY_UNKNOWN.slug:
+            if problem.slug in (BODY_UNKNOWN.slug, BODY_DAMAGED.slug):
                 return None
             raise
 

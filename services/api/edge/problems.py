@@ -77,6 +77,15 @@ BODY_UNKNOWN = ProblemKind(
     "The call is kept, but not the bytes of this body: there were none, or they are on their way or gone.",
     "Read the call: `missing` and `size_bytes` of its bodies say which it is.",
 )
+BODY_DAMAGED = ProblemKind(
+    "body-damaged",
+    410,
+    "The body is damaged",
+    "The bytes of this body are no longer those that were captured: the disk has changed them. They are not "
+    "given out, and kept aside. The call itself is whole.",
+    "Look after the disk; `trunkline vault verify` lists all that is damaged. The body is in backups made "
+    "before, and is back here when the same bytes are captured again in this bucket.",
+)
 PARAMETER_UNKNOWN = ProblemKind(
     "parameter-unknown",
     400,
@@ -158,6 +167,7 @@ KINDS = (
     EVENT_UNKNOWN,
     BUCKET_GONE,
     BODY_UNKNOWN,
+    BODY_DAMAGED,
     PARAMETER_UNKNOWN,
     PARAMETER_INVALID,
     CURSOR_INVALID,

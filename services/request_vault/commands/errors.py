@@ -28,6 +28,18 @@ class VaultNotEmpty(VerbFailed):
     exit_code = 73
 
 
+class ErasureRunning(VerbFailed):
+    slug = "erasure-running"
+    meaning = (
+        "An erasure of the vault is not finished: an export would hold what it has still to erase, and would "
+        "not know of it. Nothing was written."
+    )
+    remedy = (
+        "Let it finish; a vault that is stopped goes on with it when it is started. A backup takes it along."
+    )
+    exit_code = 75
+
+
 class BackupExists(VerbFailed):
     slug = "backup-exists"
     meaning = "There is something where the backup was to go; it was left as it is."

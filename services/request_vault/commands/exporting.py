@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from bus.clock import Clock, SystemClock
 from bus.errors import Malformed
 from schemas.request_vault import BODY_PART_BYTES
 from services.chassis.config import Loaded
 from services.request_vault.commands import streams
-from services.request_vault.commands.errors import VaultUnsound
+from services.request_vault.commands.errors import ErasureRunning, VaultUnsound
 from services.request_vault.commands.loading import in_loading_order
-from services.request_vault.commands.place import Place, place_of
+from services.request_vault.commands.place import ERASURES, Place, place_of
 from services.request_vault.commands.proving import Proof, walk
 from services.request_vault.commands.running import run
 from services.request_vault.commands.streams import Sink
@@ -29,10 +31,13 @@ from services.request_vault.store.port import Archive
 
 
 def export(loaded: Loaded, file: Path, *, bodies: bool, force: bool, as_json: bool) -> None:
-    """Raises ExportExists, CannotWrite, VaultUnsound, and what keeps the vault from being read."""
+    """Raises ErasureRunning, ExportExists, CannotWrite, VaultUnsound,
+    and what keeps the vault from being read."""
     place = place_of(loaded)
     file = Path(str(file).strip())
     teller = Teller(as_json=as_json)
+    if erasures := sorted((place.folder / ERASURES).glob("*.json")):
+        raise ErasureRunning(f"{counted(len(erasures), 'erasure')} not finished: {erasures[0]}")
     with streams.sink(file, force=force) as sink:
         ended = run(loaded, _export(place, sink, teller, SystemClock(), bodies=bodies))
     held = f"{counted(ended.events, 'event')}, {counted(ended.bodies, 'body', 'bodies')}"
@@ -56,7 +61,8 @@ async def _export(place: Place, sink: Sink, teller: Teller, clock: Clock, *, bod
     async with place.archive() as archive:
         ends = await archive.ends()
         published_to = min(archive.published_to(), ends[0].number)
-        await out.write([Begun(ndjson.FORMAT, place.engine, ends, published_to, bodies)])
+        floor_us = await archive.floor_us() or msgspec.UNSET
+        await out.write([Begun(ndjson.FORMAT, place.engine, ends, published_to, bodies, floor_us)])
         written = 0
         if bodies:
             kept = place.bodies(clock)

@@ -117,7 +117,6 @@ class _Importing:
                                     f"{self._name}, line {number}: an export begins here again"
                                 )
                             case Kept() | Gone() | Anchor() | Seal():
-                                self._check_known(line)
                                 await links.add(line)
                     advance(sum(not isinstance(line, BodyPiece) for _, line in batch))
                     batch = await lines.next()
@@ -133,18 +132,7 @@ class _Importing:
                 f"that it has {ended.lines} and {ended.bodies}: some are missing"
             )
         await store.mark_published(begun.published_to)
-
-    def _check_known(self, link: Kept | Gone | Anchor | Seal) -> None:
-        """A segment that was trimmed whole has no digests left to compare: what is here of it, and not sealed
-        here, cannot be proved to be the same, and would go. Raises ExportInvalid."""
-        if isinstance(link, Anchor) and not link.digests:
-            here = self._before.get(link.partition, 0)
-            if link.first <= here < link.last:
-                raise ExportInvalid(
-                    f"the vault ends at position {(link.partition, here)}, where {self._name} has only what "
-                    "trimming has left: whether they are of one log cannot be told; "
-                    "import it into an empty vault"
-                )
+        await store.raise_floor(begun.floor_us or 0)
 
     async def _put(self, bodies: DirectoryBodies, number: int, piece: BodyPiece) -> None:
         chunk = BodyChunk(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.request_vault.commands.proving import walk
 from services.request_vault.commands.telling import Advance
-from services.request_vault.domain.links import Anchor, End, Link
+from services.request_vault.domain.cursors import Vector
+from services.request_vault.domain.links import Anchor, End, Link, last_number
 from services.request_vault.domain.recording import DECISIONS
 from services.request_vault.store.port import Archive, Store
 
@@ -17,6 +18,7 @@ class Batches:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._waiting: list[Link] = []
+        self._loaded_to: Vector = {}
 
     async def add(self, link: Link) -> None:
         """Raises LinksDiffer, Unavailable."""
@@ -30,7 +32,8 @@ class Batches:
     async def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting:
-            await self._store.load(waiting)
+            await self._store.load(waiting, self._loaded_to)
+            self._loaded_to[waiting[-1].partition] = last_number(waiting[-1])
 
 
 def _wants_its_seal(link: Link) -> bool:
@@ -52,3 +55,4 @@ async def load_all(source: Archive, target: Store, advance: Advance) -> None:
                 await batches.add(link)
             advance(len(page))
         await batches.flush()
+    await target.raise_floor(await source.floor_us())

@@ -17,12 +17,12 @@ from services.request_vault.commands.telling import Advance
 from services.request_vault.domain.calls import bodies_apart
 from services.request_vault.domain.links import (
     Anchor,
-    Damaged,
     End,
     Gone,
     Kept,
     Link,
     Seal,
+    first_number,
     last_number,
 )
 from services.request_vault.domain.verifying import Problem, Verifier
@@ -132,12 +132,8 @@ def _short(name: BodyName) -> bytes:
 
 def _up_to(end: int, page: list[Link]) -> list[Link]:
     """A run that retention has joined beyond the end comes along whole, with its seal."""
-    kept = [link for link in page if _first_number(link) <= end]
+    kept = [link for link in page if first_number(link) <= end]
     behind = page[len(kept) : len(kept) + 1]
     if kept and isinstance(kept[-1], Anchor) and behind and isinstance(behind[0], Seal):
         kept += behind
     return kept
-
-
-def _first_number(link: Link) -> int:
-    return link.first if isinstance(link, Anchor | Damaged) else link.number

@@ -108,8 +108,30 @@ class End(msgspec.Struct, frozen=True):
     chain: bytes
 
 
+def first_number(link: Link) -> int:
+    return link.first if isinstance(link, Anchor | Damaged) else link.number
+
+
 def last_number(link: Link) -> int:
     return link.last if isinstance(link, Anchor | Damaged) else link.number
+
+
+def digests_of(anchor: Anchor) -> dict[int, bytes]:
+    """By number; none for a whole segment."""
+    step = chain.DIGEST_BYTES
+    return {
+        anchor.first + at // step: anchor.digests[at : at + step]
+        for at in range(0, len(anchor.digests), step)
+    }
+
+
+def is_complete(anchor: Anchor) -> bool:
+    """Whether it lies in one segment and has the digests that it is to have."""
+    first, last = chain.segment_of(anchor.first)
+    if (first, last) == (anchor.first, anchor.last):
+        return not anchor.digests
+    count = anchor.last - anchor.first + 1
+    return anchor.first <= anchor.last <= last and len(anchor.digests) == chain.DIGEST_BYTES * count
 
 
 def checksum_of(link: Kept | Gone | Anchor) -> int:

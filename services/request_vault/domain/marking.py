@@ -3,11 +3,9 @@ decision, and again when they build the model anew."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from bus.errors import BusError, Malformed
+from bus.errors import Malformed
 from bus.event import Event
 from schemas.request_vault import (
     CATEGORY,
@@ -20,7 +18,7 @@ from schemas.request_vault import (
     CallUnstarred,
 )
 from services.calls.words import words
-from services.request_vault.domain.recording import Write, to_us
+from services.request_vault.domain.recording import to_us
 
 _PREFIX = f"{CATEGORY}.call."
 
@@ -76,16 +74,6 @@ def change_of(event: Event, category: str | None) -> RowChange | None:
             restored = event.read(CallRestored)
             return RowChange(restored.bucket, restored.id, {"deleted_us": None})
     return None
-
-
-def check_marks(writes: Sequence[Write]) -> None:
-    """Raises Malformed for a decision about a call that cannot be read: its row could not follow it."""
-    for write in writes:
-        for event in write.events:
-            try:
-                change_of(event, write.category)
-            except BusError as error:
-                raise Malformed(str(error)) from error
 
 
 def spaced(of: list[str] | tuple[str, ...]) -> str:

@@ -41,13 +41,15 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 class Begun(msgspec.Struct, frozen=True):
     """ends: where each partition ends; the events up to there follow. published_to: decisions up to this
-    number were on the bus. bodies: whether they are here too."""
+    number were on the bus. bodies: whether they are here too. floor_us: up to where the vault has forgotten
+    what it held (`Store.forget`); left out when it has not."""
 
     format: int
     engine: str
     ends: tuple[End, ...]
     published_to: int = 0
     bodies: bool = True
+    floor_us: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class BodyPiece(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@ goes.
 
 A bucket's limits are identity's decisions, folded here. A deleted call can be restored for DELETED_CALL_S.
 What was recorded for a bucket that was deleted is kept for DELETED_BUCKET_S, so that a mistake can be looked
-into, and then goes; starred and shared calls stay there too, until the bucket is erased.
+into, and then goes; starred and shared calls stay there too, until the bucket is erased or the share ends.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ from services.request_vault.domain.links import (
     checksum_of,
     checksum_of_identity,
     digest_of,
+    digests_of,
+    is_complete,
 )
 from services.request_vault.domain.recording import DECISIONS, category_of, stream_of, to_us
 
@@ -146,9 +148,7 @@ class Verifier:
             yield link.first, "decisions are never trimmed, but here is what trimming leaves"
         if checksum_of(link) != link.checksum:
             yield link.first, f"what is left of trimmed records, to {link.last}, does not match its checksum"
-        if not (link.first <= link.last <= last) or len(link.digests) != (
-            0 if whole else chain.DIGEST_BYTES * (link.last - link.first + 1)
-        ):
+        if not is_complete(link):
             yield (
                 link.first,
                 f"a run of trimmed records, to {link.last}, has not the digests that it is to have",
@@ -163,11 +163,7 @@ class Verifier:
             if link.first <= self._end.number <= link.last:
                 self._end_seen = True  # proved by what follows: its digests are gone
         else:
-            digests = [
-                link.digests[at : at + chain.DIGEST_BYTES]
-                for at in range(0, len(link.digests), chain.DIGEST_BYTES)
-            ]
-            for number, digest in enumerate(digests, link.first):
+            for number, digest in digests_of(link).items():
                 if number > self._before:
                     yield from self._run_on(number, digest)
         for identity in link.identities:

@@ -25,7 +25,8 @@ from schemas.request_vault import (
     TraceEvent,
 )
 from services.request_vault.domain.cursors import Vector, decode_cursor, encode_cursor, fingerprint
-from services.request_vault.store.port import PAGE_BYTES, LogSlice, Selection, Store
+from services.request_vault.store import port
+from services.request_vault.store.port import PAGE_BYTES, LogSlice, Selection
 
 MAX_PATTERNS = 50
 LOOKED_AT_RECORDS = 5000
@@ -35,7 +36,7 @@ _ROOM_BYTES = 24 * 1024  # of a frame, for what stands around the events of an a
 
 
 class Events:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: port.Log) -> None:
         self._store = store
 
     def bind(self, router: Router) -> None:

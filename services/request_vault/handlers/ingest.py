@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from bus.errors import BusError, Reject
 from bus.event import Event
 from schemas.request_vault import BodyChunk, Position
+from services.request_vault.store import port
 from services.request_vault.store.bodies import Bodies
-from services.request_vault.store.port import Store
 
 CallsToTell = Mapping[str, tuple[int, Position]]
 
@@ -22,7 +22,7 @@ class Ingest:
     """recorded: each is called with the calls after a commit that made them readable; returns at once."""
 
     def __init__(
-        self, store: Store, bodies: Bodies, *, recorded: Sequence[Callable[[CallsToTell], None]]
+        self, store: port.Log, bodies: Bodies, *, recorded: Sequence[Callable[[CallsToTell], None]]
     ) -> None:
         self._store = store
         self._bodies = bodies

@@ -21,13 +21,14 @@ from schemas.request_vault import (
     TraceEvents,
 )
 from services.request_vault.domain.cursors import decode_cursor, encode_cursor, fingerprint
-from services.request_vault.store.port import LogSlice, Selection, Store
+from services.request_vault.store import port
+from services.request_vault.store.port import LogSlice, Selection
 
 
 class Log:
     """decided(): called after an append; returns at once."""
 
-    def __init__(self, store: Store, *, decided: Callable[[], None]) -> None:
+    def __init__(self, store: port.Log, *, decided: Callable[[], None]) -> None:
         self._store = store
         self._decided = decided
 

@@ -9,13 +9,13 @@ import msgspec
 from bus.errors import Refused
 from bus.router import Delivery, Router
 from schemas.request_vault import ModelState, RebuildModel
-from services.request_vault.store.port import Store
+from services.request_vault.store import port
 
 
 class Models:
     """ordered(name): called with the model to rebuild; returns at once."""
 
-    def __init__(self, store: Store, *, ordered: Callable[[str], None]) -> None:
+    def __init__(self, store: port.Models, *, ordered: Callable[[str], None]) -> None:
         self._store = store
         self._ordered = ordered
 

@@ -1,8 +1,8 @@
-"""Why a vault could not be opened, or loaded. Each leaves the files as they are."""
+"""Why a vault could not be opened. Each leaves the files as they are."""
 
 from __future__ import annotations
 
-from bus.errors import BusError, CannotOpen
+from bus.errors import CannotOpen
 
 
 class VaultUrlInvalid(CannotOpen):
@@ -56,12 +56,3 @@ class VaultSpace(CannotOpen):
         "The vault is of an older format and cannot be rewritten: the disk has no room for a second copy."
     )
     remedy = "Make room on the disk that holds the vault, then start again; nothing was changed."
-
-
-class LinksDiffer(BusError):
-    slug = "links-differ"
-    meaning = "What is to be loaded into a vault does not follow from, or contradicts, what the vault holds."
-    remedy = (
-        "Load into an empty vault, or into one that was begun from the same log; nothing of it was taken."
-    )
-    exit_code = 65

@@ -189,6 +189,12 @@ class Erasing:
     async def _erase_subject(self, id: str) -> None:
         order = self._going[id].order
         looked_for = sought(EraseSubject(id, order.bucket, order.value, header=order.header, path=order.path))
+        await self._erase_calls(id, lambda call: self._is_in(looked_for, call))
+
+    async def _erase_calls(self, id: str, wanted: Callable[[CallCaptured], Awaitable[bool]]) -> None:
+        """Those of the bucket that are wanted, a page of the log at a time. Each step is on disk before it is
+        done: the log is told of all that it takes, wherever a crash cuts it off."""
+        order = self._going[id].order
         partition = self._store.partition_of(order.bucket)
         end = order.upto.get(partition, 0)
         selection = Selection(types=(CallCaptured.TYPE,), key=order.bucket)
@@ -202,7 +208,7 @@ class Erasing:
             bodies: set[str] = set()
             for record in records:
                 call = _readable(record)
-                if call is not None and await self._is_in(looked_for, call):
+                if call is not None and await wanted(call):
                     found.append(call.id)
                     bodies.update(bodies_apart(call))
             after = {**order.upto, partition: max(page.reached.get(partition, end), after[partition])}
@@ -218,6 +224,12 @@ class Erasing:
 
     async def _erase_bucket(self, id: str) -> None:
         order = self._going[id].order
+
+        async def every(call: CallCaptured) -> bool:
+            return True
+
+        await self._erase_calls(id, every)
+        # What is no call, what cannot be read, and what was said of calls that went before.
         while True:
             began_s = self._clock.monotonic()
             erased = await self._store.erase_bucket(
@@ -228,8 +240,15 @@ class Erasing:
             removed = await self._bodies.delete(order.bucket, [name.sha256 for name in erased.bodies])
             await self._tell_erased(order, erased.calls)
             work = self._going[id]
-            calls = work.calls + len(erased.calls)
-            await self._keep(replace(work, calls=calls, looked_at=calls, bodies=work.bodies + removed.bodies))
+            calls = len(erased.calls)
+            await self._keep(
+                replace(
+                    work,
+                    calls=work.calls + calls,
+                    looked_at=work.looked_at + calls,
+                    bodies=work.bodies + removed.bodies,
+                )
+            )
             await self._pause(began_s)
         # And those that a crash has left, or that came without their call.
         swept = await self._bodies.sweep(self._store.named, 0.0, order.ordered_at, bucket=order.bucket)

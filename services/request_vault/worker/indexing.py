@@ -4,6 +4,8 @@ One task: what the store says is not indexed -> its bodies -> its words, in a th
 the store. Recording goes first: after each few calls it waits a little when calls were recorded meanwhile. A
 body may arrive after the event that names it. A young call waits for it, and those behind it; an older one is
 indexed without, and once more when the body arrives within LATE_S.
+
+Of several instances the one that leads does it; it finds what others recorded when it looks.
 """
 
 from __future__ import annotations
@@ -88,6 +90,7 @@ class Indexing:
         """Until cancelled."""
         pause_s = RETRY_FIRST_S
         while True:
+            await self._store.lead()
             try:
                 self._recorded.clear()
                 worked = await self.step()

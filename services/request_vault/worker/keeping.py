@@ -10,7 +10,7 @@ again. What a crash leaves is swept every SWEEP_S, when it is ORPHAN_S old.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -34,6 +34,7 @@ from services.request_vault.domain.retention import (
     retention_stream,
     rules,
 )
+from services.request_vault.store import port
 from services.request_vault.store.bodies import Bodies, BodyName, Removed
 from services.request_vault.store.port import Scope, Store, Trimmed
 
@@ -56,10 +57,18 @@ _log = structlog.get_logger("request_vault")
 
 
 class Keeping:
-    """limits: the installation's."""
+    """limits: the installation's. decided(): called after an append; returns at once."""
 
     def __init__(
-        self, store: Store, bodies: Bodies, bus: Bus, clock: Clock, limits: Retention, *, interval_s: float
+        self,
+        store: Store,
+        bodies: Bodies,
+        bus: Bus,
+        clock: Clock,
+        limits: Retention,
+        *,
+        interval_s: float,
+        decided: Callable[[], None],
     ) -> None:
         self._store = store
         self._bodies = bodies
@@ -67,6 +76,7 @@ class Keeping:
         self._clock = clock
         self._limits = limits
         self._interval_s = interval_s
+        self._decided = decided
         self._buckets: dict[str, Kept] = {}
         self._identity = 0  # the number up to which identity's decisions are folded
         self._later: deque[tuple[float, BodyName]] = deque()
@@ -152,6 +162,7 @@ class Keeping:
         )
         event = self._bus.envelop(fact, key=rule.bucket, subject=rule.bucket)
         await self._store.append(retention_stream(rule.bucket), ANY_VERSION, [codec.encode_event(event)])
+        self._decided()
 
     async def _remove_bodies(self, names: Iterable[BodyName]) -> None:
         """Those that nobody has put lately; the others are looked at again when they have rested."""
@@ -240,7 +251,7 @@ class Keeping:
         )
 
 
-async def emptied(store: Store, clock: Clock) -> bool:
+async def emptied(store: port.Keeping, clock: Clock) -> bool:
     """Whether what was removed is out of the database's files. Readers hold it up for moments only."""
     for tried in range(CHECKPOINT_TRIES):
         if tried:

@@ -12,7 +12,7 @@ from bus.connect import Bus
 from bus.errors import BusError
 from bus.tasks import task_group
 from schemas.request_vault import CallsRecorded, CategoryHeads, Position
-from services.request_vault.store.port import Store
+from services.request_vault.store import port
 
 BEAT_S = 1.0
 
@@ -22,7 +22,7 @@ _log = structlog.get_logger("request_vault")
 class Telling:
     """tell_interval_s: the least time between two rounds of `vault.calls.recorded`."""
 
-    def __init__(self, store: Store, bus: Bus, clock: Clock, *, tell_interval_s: float) -> None:
+    def __init__(self, store: port.Log, bus: Bus, clock: Clock, *, tell_interval_s: float) -> None:
         self._store = store
         self._bus = bus
         self._clock = clock

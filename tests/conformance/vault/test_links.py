@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from bus import codec
 from schemas.request_vault import ANY_VERSION, NO_STREAM, CallAnnotated, CallStarred
-from services.request_vault.domain.calls import CallQuery
-from services.request_vault.domain.links import Anchor, Damaged, Gone, Kept, Link, Seal, last_number
-from services.request_vault.store.errors import LinksDiffer
+from services.request_vault.domain.links import (
+    Anchor,
+    Damaged,
+    Gone,
+    Kept,
+    Seal,
+    last_number,
+)
 from services.request_vault.store.port import Scope, Store
+from tests.conformance.vault.copies import content, copy, pages, trim_all_but
 from tests.conformance.vault.proofs import every_link, problems
 from tests.conformance.vault.vaults import Clock, Open, whole_log
 from tests.services.request_vault.samples import BUCKET, captured, decision, event_of, order
@@ -42,41 +46,6 @@ async def fill(store: Store, clock: Clock, *, records: int = 2300) -> None:
 
 def clock_us(clock: Clock) -> int:
     return round(clock.now().timestamp() * 1_000_000)
-
-
-async def copy(source: Store, target: Store, step: int = 100, most: int | None = None) -> None:
-    """Observations first, as `load` asks for; `most`: only so many pages."""
-    ends = await source.ends()
-    for end in (*ends[1:], ends[0]):
-        after = 0
-        while page := await source.links(end.partition, after, step):
-            await target.load(page)
-            after = last_number(page[-1])
-            if most is not None and (most := most - 1) == 0:
-                return
-
-
-async def content(store: Store) -> object:
-    """What two vaults of one log share."""
-    links = [[link async for link in every_link(store, end.partition)] for end in await store.ends()]
-    stats = await store.stats()
-    calls = await store.search_calls(CallQuery(BUCKET, limit=500))
-    return (
-        links,
-        await whole_log(store),
-        stats.partitions,
-        stats.usage,
-        stats.calls,
-        calls.calls,
-        store.heads(),
-    )
-
-
-async def pages(store: Store, partition: int, limit: int) -> AsyncIterator[list[Link]]:
-    after = 0
-    while page := await store.links(partition, after, limit):
-        yield page
-        after = last_number(page[-1])
 
 
 @pytest.mark.parametrize("limit", STEPS)
@@ -161,18 +130,72 @@ async def test_what_went_at_the_origin_since_goes_here_too(
         assert await problems(target) == []
 
 
-async def test_a_whole_segment_that_went_at_the_origin_takes_a_begun_one_along(
-    new_vault: Callable[[], Open],
-) -> None:
+async def test_a_whole_segment_that_went_at_the_origin_goes_here_too(new_vault: Callable[[], Open]) -> None:
     async with new_vault()() as source, new_vault()() as target:
         await source.record([order(n) for n in range(1200)])
-        await copy(source, target, 100, most=6)
-        while (await source.trim(Scope(keep_records=100), 250)).more:
-            pass
+        await copy(source, target)
+        await trim_all_but(source, 100)
         await copy(source, target)
         assert (await content(target))[1:] == (await content(source))[1:]  # type: ignore[index]
         assert await problems(target) == []
         assert (await target.record([order(3), order(650)])).repeated == 2
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("left", [900, 300], ids=["digests are left", "a seal is left"])
+async def test_what_went_while_it_was_read_goes_here_too(
+    new_vault: Callable[[], Open], left: int, at_once: bool
+) -> None:
+    """The second page begins with a run that takes back what the first one said."""
+    async with new_vault()() as source, new_vault()() as target:
+        await source.record([order(n) for n in range(1800)])
+        first = await source.links(1, 0, 700)
+        await trim_all_but(source, left)
+        rest = [link async for page in pages(source, 1, 500, after=700) for link in page]
+        assert isinstance(rest[0], Anchor)
+        assert rest[0].first == 1
+        if at_once:
+            await target.load([*first, *rest])
+        else:
+            await target.load(first)
+            await target.load(rest, {1: 700})
+        assert (await content(target))[1:] == (await content(source))[1:]  # type: ignore[index]
+        assert await problems(target) == []
+        await trim_all_but(target, 0)
+        assert await whole_log(target) == ()
+        assert await problems(target) == []
+        assert (await target.record([order(3), order(750), order(1750)])).repeated == 3
+
+
+async def test_what_went_here_joins_what_went_there(new_vault: Callable[[], Open]) -> None:
+    async with new_vault()() as source, new_vault()() as target:
+        await source.record([order(n, key="k-0" if n < 500 else "k-1") for n in range(1010)])
+        await target.load(await source.links(1, 0, 500))
+        for store, key, kept in ((target, "k-0", 0), (source, "k-1", 5)):
+            while (await store.trim(Scope(key, keep_records=kept), 250)).more:
+                pass
+        await copy(source, target)
+        whole, sealed, *_ = [link async for link in every_link(target, 1)]
+        assert isinstance(whole, Anchor)
+        assert (whole.first, whole.last, whole.digests) == (1, 1000, b"")
+        assert sealed in [link async for link in every_link(source, 1)]
+        assert await problems(target) == []
+        assert (await target.record([order(3, key="k-0"), order(750, key="k-1")])).repeated == 2
+
+
+async def test_what_was_erased_here_stands_within_what_was_trimmed_there(
+    new_vault: Callable[[], Open],
+) -> None:
+    async with new_vault()() as source, new_vault()() as target:
+        await source.record([captured(f"c-{n}") for n in range(900)])
+        await copy(source, target, 100, most=5)
+        await target.erase(BUCKET, ["c-450"], by="token", why="asked to")
+        await trim_all_but(source, 100)
+        await copy(source, target)
+        links = [link async for link in every_link(target, 1)]
+        assert [type(link) for link in links[:3]] == [Anchor, Gone, Anchor]
+        assert last_number(links[2]) == 800
+        assert await problems(target) == []
 
 
 async def test_what_went_here_since_stays_gone(new_vault: Callable[[], Open]) -> None:
@@ -185,70 +208,3 @@ async def test_what_went_here_since_stays_gone(new_vault: Callable[[], Open]) ->
         await copy(source, target)
         assert (await target.stats()).calls == 41
         assert await problems(target) == []
-
-
-# --- what is not loaded
-
-
-async def test_another_log_is_refused_and_nothing_of_it_is_taken(new_vault: Callable[[], Open]) -> None:
-    async with new_vault()() as source, new_vault()() as target:
-        await source.record([order(1), order(2), order(3)])
-        await target.record([order(1)])  # the same event, in another log: other salt
-        links = await source.links(1, 0, 10)
-        with pytest.raises(LinksDiffer, match=r"\(1, 1\) is here already"):
-            await target.load(links)
-        with pytest.raises(LinksDiffer, match="another position"):
-            await target.load(_moved(links[:1]))
-        with pytest.raises(LinksDiffer, match="cannot follow"):
-            await target.load(links[2:])
-        assert (await target.stats()).partitions == (0, 1)
-        assert await problems(target) == []
-
-
-def _moved(links: list[Link]) -> list[Link]:
-    """The same events, as if they had been recorded one number later."""
-    from services.request_vault.domain.links import checksum_of, digest_of
-
-    moved: list[Link] = []
-    for link in links:
-        assert isinstance(link, Kept)
-        later = msgspec.structs.replace(link, number=link.number + 1, version=link.version + 1)
-        later = msgspec.structs.replace(later, checksum=checksum_of(later))
-        moved.append(msgspec.structs.replace(later, digest=digest_of(later)))
-    return moved
-
-
-@pytest.mark.parametrize("field", ["event", "digest", "salt", "stream", "recorded_us"])
-async def test_a_record_that_does_not_prove_itself_is_refused(
-    new_vault: Callable[[], Open], field: str
-) -> None:
-    async with new_vault()() as source, new_vault()() as target:
-        await source.record([order(n) for n in range(3)])
-        links = await source.links(1, 0, 10)
-        assert isinstance(links[1], Kept)
-        value = getattr(links[1], field)
-        other = os.urandom(16) if isinstance(value, bytes) else value + type(value)(1)
-        links[1] = msgspec.structs.replace(links[1], **{field: other})
-        with pytest.raises(LinksDiffer, match=r"\(1, 2\)"):
-            await target.load(links)
-        assert (await target.stats()).events == 0
-
-
-async def test_a_chain_that_differs_is_refused(new_vault: Callable[[], Open]) -> None:
-    async with new_vault()() as source, new_vault()() as target:
-        await source.record([order(n) for n in range(1000)])
-        links = [link async for link in every_link(source, 1)]
-        assert isinstance(links[-1], Seal)
-        links[-1] = msgspec.structs.replace(links[-1], chain=bytes(32))
-        with pytest.raises(LinksDiffer, match=r"chain .* \(1, 1000\)"):
-            await target.load(links)
-        assert (await target.stats()).events == 0
-
-
-async def test_a_vault_of_fewer_partitions_cannot_take_it(new_vault: Callable[[], Open]) -> None:
-    async with new_vault()(partitions=4) as source, new_vault()(partitions=1) as target:
-        await source.record([order(n, key=f"k-{n}") for n in range(9)])
-        for end in await source.ends():
-            if end.partition > 1 and end.number:
-                with pytest.raises(LinksDiffer, match="has 1 for observations"):
-                    await target.load(await source.links(end.partition, 0, 10))

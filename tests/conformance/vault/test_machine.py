@@ -1,13 +1,10 @@
 """Every engine, step by step beside the model (`model.py`): whatever order things happen in, a store answers
 as plain lists and dictionaries do, and still does after it was closed and opened again.
-
-TRUNKLINE_TEST_MACHINE_EXAMPLES sets how many runs of STEPS steps are tried (50 unless told otherwise).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
@@ -42,10 +39,11 @@ from tests.conformance.vault.model import (
 )
 from tests.conformance.vault.removing_machine import RemovingMachine
 from tests.conformance.vault.vaults import Clock, Open, stamped
+from tests.effort import tries
 
 T = TypeVar("T")
 
-EXAMPLES = int(os.environ.get("TRUNKLINE_TEST_MACHINE_EXAMPLES", "50"))
+RUNS = tries(20)
 STEPS = 30
 
 
@@ -193,7 +191,8 @@ def _agrees_with(answer: Taken | Refusal | Ingested) -> Callable[[Outcome], bool
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300 if EXAMPLES <= 50 else 0)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(120))
 def test_a_store_is_the_model_whatever_happens_in_whatever_order(
     new_vault: Callable[[], Open], clock: Clock
 ) -> None:
@@ -204,7 +203,7 @@ def test_a_store_is_the_model_whatever_happens_in_whatever_order(
     run_state_machine_as_test(
         cast(type[RuleBasedStateMachine], machine),  # it takes whatever makes one
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=RUNS,
             stateful_step_count=STEPS,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -34,6 +34,7 @@ from services.request_vault.domain.recording import to_us
 from services.request_vault.store import port
 from services.request_vault.store.port import Store
 from tests.conformance.vault.marking import Mark, mark
+from tests.effort import tries
 from tests.services.calls.queries import (
     HOSTS,
     METHODS,
@@ -162,7 +163,9 @@ marked_trees = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=tries(100))
 @given(data=st.data())
 async def test_marks_are_part_of_a_query_and_slices_leave_nothing_out(
     store: Store, buckets: Iterator[str], monkeypatch: pytest.MonkeyPatch, data: st.DataObject
@@ -216,7 +219,9 @@ async def test_a_page_looks_at_no_more_than_its_budget(store: Store, monkeypatch
     assert (len(whole.calls), whole.more, whole.reached) == (5, True, 31)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=250)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=tries(100))
 @given(data=st.data())
 async def test_a_query_finds_what_a_plain_filter_finds(
     store: Store, buckets: Iterator[str], data: st.DataObject

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from bus import codec
 from bus.errors import Refused, Reject
-from schemas.request_vault import NO_STREAM, CallDeleted, CallShared, CallStarred
+from schemas.request_vault import ANY_VERSION, NO_STREAM, CallDeleted, CallShared, CallStarred
 from schemas.traffic_gateway import Body
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.domain.links import Gone
@@ -129,6 +130,28 @@ async def test_starred_and_shared_calls_survive(store: Store) -> None:
     assert await problems(store) == []
 
 
+async def test_a_share_that_has_ended_keeps_nothing(store: Store, clock: Clock) -> None:
+    await store.record([captured(f"c-{n}") for n in range(4)])
+    ends_at = START + timedelta(seconds=100)
+    facts: list[CallShared | CallStarred] = [
+        CallShared("c-0", BUCKET, "ends", ends_at),
+        CallShared("c-1", BUCKET, "lasts"),
+        CallShared("c-2", BUCKET, "ends, but is starred", ends_at),
+        CallStarred("c-2", BUCKET),
+    ]
+    for number, fact in enumerate(facts):
+        await store.append(f"vault.call-{fact.id}", ANY_VERSION, [mark(fact, f"m-{number}")])
+    clock.at_s = 99
+    await trim_all(store, Scope(BUCKET, keep_records=0))
+    assert await calls_of(store, BUCKET) == ["c-2", "c-1", "c-0"]
+    clock.at_s = 100  # the moment from which it is not shown any more
+    await trim_all(store, Scope(BUCKET, keep_records=0))
+    assert await calls_of(store, BUCKET) == ["c-2", "c-1"]
+    await trim_all(store, EVERYTHING)
+    assert await calls_of(store, BUCKET) == ["c-2", "c-1"]
+    assert await problems(store) == []
+
+
 async def test_deleted_calls_go_when_their_time_has_come(store: Store, clock: Clock) -> None:
     await store.record([captured(f"c-{n}") for n in range(4)])
     await store.append("vault.call-c-1", NO_STREAM, [mark(CallDeleted("c-1", BUCKET), "m-1", at_s=10)])
@@ -241,6 +264,20 @@ async def test_what_was_forgotten_and_anything_as_old_is_refused(opens: Open, cl
             assert isinstance(error, Reject)
             assert "may not be new" in str(error)
         assert await problems(store) == []
+
+
+async def test_what_another_vault_of_the_log_has_forgotten_is_refused_here(opens: Open) -> None:
+    async with opens() as store:
+        assert await store.floor_us() == 0
+        await store.raise_floor(to_us(START) + 20_000_000)
+        await store.raise_floor(to_us(START) + 10_000_000)
+        assert [index for index, _ in (await store.record([order(1, at_s=20)])).refused] == [0]
+    async with opens() as store:
+        assert await store.floor_us() == to_us(START) + 20_000_000
+        answer = await store.record([order(1, at_s=20), order(2, at_s=21)])
+        assert [index for index, _ in answer.refused] == [0]
+        assert answer.recorded == 1
+        assert await store.check() == []
 
 
 async def test_what_went_lately_is_not_forgotten(store: Store, clock: Clock) -> None:

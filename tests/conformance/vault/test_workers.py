@@ -89,7 +89,7 @@ async def test_a_round_takes_what_is_too_much(
     starred = event_of(CallStarred("c-000", BUCKET), "star", key=BUCKET, subject="c-000")
     await store.append("vault.call-c-000", ANY_VERSION, [codec.encode_event(starred)])
     bodies = DirectoryBodies(tmp_path / "bodies", clock)
-    keeping = Keeping(store, bodies, b, clock, Retention(), interval_s=60)
+    keeping = Keeping(store, bodies, b, clock, Retention(), interval_s=60, decided=lambda: None)
     done = await keeping.keep()
     assert (done.records, done.calls) == (395, 395)
     assert await calls(store) == ["c-399", "c-398", "c-397", "c-396", "c-000"]

@@ -48,6 +48,7 @@ from services.api.edge.live import Wakes
 from services.api.service import contracts
 from services.calls.query import QueryInvalid, parse
 from services.chassis.web import listen
+from services.request_vault.store.bodies import Bodies
 
 OURS, OTHER, FOREIGN = "ours00000001", "ours00000002", "foreign00001"
 ALL_SCOPES = ("calls:read", "calls:write", "buckets:read", "buckets:write", "events:read", "status:read")
@@ -94,6 +95,8 @@ class Vault:
         self._bus = bus
         self.calls: list[CallCaptured] = []
         self.bodies: dict[str, bytes] = {}
+        self.stored: Bodies | None = None
+        """Real ones, on a disk that can be damaged, instead of those in memory."""
         self.searches: list[SearchCalls] = []
         self.read: list[ReadEvents | TraceEvent] = []
         self.searched = asyncio.Event()
@@ -164,6 +167,11 @@ class Vault:
         raise Refused("call-unknown", f"there is no call {ask.id}")
 
     async def answer_read_body(self, ask: ReadBody, delivery: Delivery) -> BodyPart:
+        if self.stored is not None:
+            part = await self.stored.read(ask.bucket, ask.sha256, ask.offset)
+            if part is None:
+                raise Refused("body-unknown", "no such body")
+            return part
         data = self.bodies.get(ask.sha256)
         if data is None:
             raise Refused("body-unknown", "no such body")

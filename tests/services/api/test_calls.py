@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
+from bus.clock import SystemClock
 from bus.errors import Unavailable
+from schemas.request_vault import BODY_PART_BYTES, BodyChunk
 from schemas.traffic_gateway import CallCaptured, CallError
 from services.api.config import Config
+from services.request_vault.store.bodies import DirectoryBodies
 from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, standing
 from tests.services.api.test_operations import problem
 from tests.services.calls import har12
@@ -96,6 +100,37 @@ async def test_a_body_that_is_gone_is_said_to_be_missing(api: Standing) -> None:
         await problem(answer, 404, "body-unknown")
     async with api.client.get("/v1/calls/c?as=curl") as answer:
         assert "is not at hand" in await answer.text()
+
+
+async def test_a_damaged_body_is_said_to_be_so_and_is_back_when_it_is_captured_again(
+    api: Standing, tmp_path: Path
+) -> None:
+    api.vault.stored = stored = DirectoryBodies(tmp_path, SystemClock(), mend=True)
+    sha256 = hashlib.sha256(LONG).hexdigest()
+    part = BODY_PART_BYTES
+    count = -(-len(LONG) // part)
+    chunks = [
+        BodyChunk(OURS, sha256, n, count, len(LONG), LONG[n * part : (n + 1) * part]) for n in range(count)
+    ]
+    await stored.put(chunks)
+    api.vault.keep(in_ours(method="PUT", request_body=LONG, response_body=b"all well"))
+    (file,) = tmp_path.rglob(f"{sha256}*")
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1  # far behind the first part
+    file.write_bytes(content)
+
+    for _ in range(2):  # also when it was set aside already
+        async with api.client.get("/v1/calls/c?raw=request") as answer:
+            said = await problem(answer, 410, "body-damaged")
+        assert sha256 in said["detail"]
+    async with api.client.get("/v1/calls/c") as answer:
+        shown = await answer.json()
+    assert (shown["request"]["body"]["missing"], shown["request"]["body"]["content"]) == (True, None)
+    assert shown["response"]["body"]["content"]["text"] == "all well"
+
+    assert set(await stored.put(chunks)) == {None}
+    async with api.client.get("/v1/calls/c?raw=request") as answer:
+        assert await answer.read() == LONG
 
 
 async def test_no_answer_has_no_raw_body_and_an_empty_one_is_empty(api: Standing) -> None:

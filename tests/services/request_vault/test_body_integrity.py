@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from bus.errors import Unavailable
+from bus.clock import SystemClock
+from bus.errors import Refused, Unavailable
 from services.request_vault.store.bodies import BodyName, Copied, DirectoryBodies, files
 from tests.services.request_vault.test_bodies import (
     BUCKET,
@@ -131,3 +134,85 @@ async def test_a_copy_that_fails_leaves_no_half_file(
     with pytest.raises(Unavailable, match=f"copied below {tmp_path / 'copy'}: No space"):
         await bodies.copy_to(tmp_path / "copy", bodies.names())
     assert files_below(tmp_path / "copy") == []
+
+
+def flip(file: Path, at: int) -> bytes:
+    content = bytearray(file.read_bytes())
+    content[at] ^= 16
+    file.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("at", [0, -1], ids=["first", "last"])
+@pytest.mark.parametrize("data", CONTENTS, ids=["compressed", "plain", "small"])
+async def test_whoever_reads_finds_damage_anywhere_before_a_byte_is_given_out(
+    bodies: DirectoryBodies, tmp_path: Path, data: bytes, at: int
+) -> None:
+    file = file_of(tmp_path, data)
+    flip(file, at)
+    for _ in range(2):
+        with pytest.raises(Refused, match=sha256_of(data)) as refused:
+            await bodies.read(BUCKET, sha256_of(data), 0)
+        assert refused.value.reason == "body-damaged"
+    assert file.exists()  # it was only looked at
+
+
+@pytest.mark.parametrize("data", CONTENTS, ids=["compressed", "plain", "small"])
+async def test_a_damaged_body_is_set_aside_and_put_anew(
+    bodies: DirectoryBodies, tmp_path: Path, data: bytes
+) -> None:
+    mending = DirectoryBodies(tmp_path / "bodies", SystemClock(), mend=True)
+    file = file_of(tmp_path, data)
+    damaged = flip(file, len(file.read_bytes()) // 2)
+    before = await mending.totals()
+    await mending.put(chunks_of(data, 100_000))
+    assert file.read_bytes() == damaged  # put does not look: it would cost each repeated body a read
+    for _ in range(2):
+        with pytest.raises(Refused, match="is damaged on disk"):
+            await mending.read(BUCKET, sha256_of(data), 0)
+    aside = file.with_name(f"{file.name}.damaged")
+    assert not file.exists()
+    assert aside.read_bytes() == damaged
+    assert await mending.totals() == (before[0] - 1, before[1] - len(damaged))
+    assert await mending.missing(BUCKET, [sha256_of(data)]) == {sha256_of(data)}
+    ((name, reason),) = await damages(mending)
+    assert name == BodyName(BUCKET, sha256_of(data))
+    assert "set aside" in reason
+
+    async def all_named(bucket: str, hashes: Sequence[str]) -> set[str]:
+        return set(hashes)
+
+    later = datetime.now(UTC) + timedelta(days=30)
+    await mending.sweep(all_named, 60.0, later)
+    assert aside.exists()  # it is all there is of a body that a call names
+
+    await mending.put(chunks_of(data, 100_000))
+    assert await whole(mending, data)
+    assert await damages(mending) == []
+    assert await mending.totals() == before
+    await mending.sweep(all_named, 60.0, datetime.now(UTC))
+    assert aside.exists()
+    swept = await mending.sweep(all_named, 60.0, later)
+    assert (swept.bodies, swept.leftover_bytes) == (0, len(damaged))
+    assert not aside.exists()
+    assert await whole(mending, data)
+
+
+async def test_one_form_stands_in_for_the_other(tmp_path: Path) -> None:
+    for name, compress in (("a", True), ("b", False)):
+        await bodies_in(tmp_path / name, compress=compress).put(chunks_of(SHRINKS, 100_000))
+    compressed, plain = file_of(tmp_path / "a", SHRINKS), file_of(tmp_path / "b", SHRINKS)
+    compressed.rename(plain.with_name(compressed.name))
+    flip(plain, -1)
+    assert await whole(DirectoryBodies(tmp_path / "b", SystemClock(), mend=True), SHRINKS)
+    assert plain.with_name(f"{plain.name}.damaged").exists()
+
+
+async def test_what_was_set_aside_goes_with_its_body(bodies: DirectoryBodies, tmp_path: Path) -> None:
+    mending = DirectoryBodies(tmp_path / "bodies", SystemClock(), mend=True)
+    flip(file_of(tmp_path, RANDOM), 0)
+    with pytest.raises(Refused, match="is damaged on disk"):
+        await mending.read(BUCKET, sha256_of(RANDOM), 0)
+    await mending.delete(BUCKET, [sha256_of(RANDOM)])
+    assert [name for name in files_below(tmp_path) if sha256_of(RANDOM) in name] == []
+    assert await mending.read(BUCKET, sha256_of(RANDOM), 0) is None

@@ -27,9 +27,10 @@ from services.request_vault.store import open_archive, open_store
 from services.request_vault.store.port import Scope
 from tests.conformance.vault.proofs import every_link, problems, prove
 from tests.conformance.vault.vaults import Clock
+from tests.effort import tries
 from tests.services.request_vault.samples import BUCKET, START, captured, decision, event_of, order
 
-FLIPS = 300
+FLIPS = tries(100)
 
 
 async def fill(folder: Path) -> Path:
@@ -86,7 +87,8 @@ async def vault(tmp_path: Path) -> tuple[Path, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.searches
+@pytest.mark.timeout(tries(120))
 async def test_a_flipped_bit_is_found_or_lies_where_nothing_is(vault: tuple[Path, bytes]) -> None:
     path, content = vault
     before = everything(path)

@@ -4,9 +4,9 @@ happens to one, nothing is lost, nothing is there twice, and no reader misses a 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,22 +16,20 @@ import pytest
 
 import bus
 from bus.errors import Unavailable
-from bus.event import Event
-from bus.message import Subscription
-from bus.router import Router
 from deploy.stack import Server, Stack
-from schemas import request_vault as contract
 from schemas.request_vault import ANY_VERSION, Recorded
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.store import open_store
 from services.request_vault.store.port import Selection, Store, StoreStats
 from services.request_vault.store.postgres.connections import Address
+from tests.conformance.vault.vaults import decoded
+from tests.services.request_vault.instances import following, instance
 from tests.services.request_vault.samples import BUCKET, captured, decision, order
 from tests.services.request_vault.vault_schemas import vault_urls
 
-ROOT = Path(__file__).parents[3]
-FOLLOWER = Subscription("follower", ("shop.thing.#",))
 TAKEN_OVER_S = 5.0
+FROZEN_S = float(os.environ.get("TRUNKLINE_TEST_FROZEN_S", "0"))
+"""How long an instance is frozen beyond the time in which another takes over; `make test-reliability`: 60."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -53,71 +51,6 @@ def postgres(stack: Stack) -> Iterator[Server]:
 async def opened(url: str, partitions: int = 1) -> AsyncIterator[Store]:
     async with open_store(url, Path(), bus.SystemClock(), partitions=partitions, readers=2) as store:
         yield store
-
-
-class Instance:
-    """A vault in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def end(self) -> None:
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                async with asyncio.timeout(20):
-                    await self.process.wait()
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
-
-
-@asynccontextmanager
-async def instance(amqp_url: str, vault_url: str, folder: Path) -> AsyncIterator[Instance]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.services.request_vault.instance", amqp_url, vault_url, str(folder),
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    running = Instance(process)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            while (line := await process.stdout.readline()).strip() != b"ready":
-                assert line, "the instance ended before it was ready"
-        yield running
-    finally:
-        await running.end()
-
-
-class Follower:
-    """Hears decisions from the bus."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self._more = asyncio.Condition()
-        self.router = Router(FOLLOWER)
-        self.router.on_batch(self.on_events)
-
-    async def on_events(self, events: list[Event]) -> None:
-        async with self._more:
-            self.ids += [event.id for event in events]
-            self._more.notify_all()
-
-    async def hears(self, wanted: Sequence[str], within_s: float) -> None:
-        async with asyncio.timeout(within_s), self._more:
-            await self._more.wait_for(lambda: set(wanted) <= set(self.ids))
-
-
-@asynccontextmanager
-async def following(amqp_url: str) -> AsyncIterator[tuple[bus.Bus, Follower]]:
-    follower = Follower()
-    subscriptions = (*contract.SUBSCRIPTIONS, FOLLOWER)
-    async with (
-        bus.connect(amqp_url, source="test", subscriptions=subscriptions) as b,
-        b.serve(follower.router),
-    ):
-        yield b, follower
 
 
 async def decide(store: Store, names: Sequence[str]) -> None:
@@ -161,6 +94,16 @@ async def test_when_the_instance_that_publishes_is_killed_another_does(
             assert list(dict.fromkeys(follower.ids)) == names(0, 9)
 
 
+async def decide_on(store: Store, first: int, together: int, pause_s: float, stop: asyncio.Event) -> int:
+    """Names from `first` on, until told to stop; the next one."""
+    while not stop.is_set():
+        await decide(store, names(first, first + together))
+        first += together
+        await bus.SystemClock().sleep(pause_s)
+    return first
+
+
+@pytest.mark.timeout(120 + 2 * FROZEN_S)
 async def test_an_instance_that_was_frozen_in_the_middle_of_publishing_does_no_harm(
     amqp_url: str, vault_url: str, tmp_path: Path
 ) -> None:
@@ -172,22 +115,36 @@ async def test_an_instance_that_was_frozen_in_the_middle_of_publishing_does_no_h
         await decide(store, names(0, 1))
         await follower.hears(names(0, 1), TAKEN_OVER_S)
         async with instance(amqp_url, vault_url, tmp_path / "b"):
-            for start in range(1, 3001, 500):
-                await decide(store, names(start, start + 500))
-            await follower.hears(names(1, 2), TAKEN_OVER_S)
-            first.process.send_signal(signal.SIGSTOP)
-            await follower.hears(names(0, 3001), TAKEN_OVER_S + 10)
-            first.process.send_signal(signal.SIGCONT)
-            await decide(store, names(3001, 3100))
-            await follower.hears(names(0, 3100), TAKEN_OVER_S)
+            stop = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                deciding = tasks.create_task(decide_on(store, 1, 500, 0, stop))
+                await follower.hears(names(1, 301), TAKEN_OVER_S + 10)
+                first.process.send_signal(signal.SIGSTOP)
+                stop.set()
+            total = deciding.result()
+            assert (await store.stats()).published_to < total, "it was not in the middle"
+            await follower.hears(names(0, total), TAKEN_OVER_S + 10)
+            stop.clear()
+            async with asyncio.TaskGroup() as tasks:
+                deciding = tasks.create_task(decide_on(store, total, 20, 0.1, stop))
+                await bus.SystemClock().sleep(FROZEN_S)
+                await until(store, lambda stats: stats.published_to > total, within_s=5)
+                first.process.send_signal(signal.SIGCONT)
+                continued_at = (await store.stats()).partitions[0]
+                await until(store, lambda stats: stats.published_to > continued_at + 100, within_s=10)
+                stop.set()
+            total = deciding.result()
+            await follower.hears(names(0, total), TAKEN_OVER_S)
             await first.end()
-            await decide(store, names(3100, 3110))
-            await follower.hears(names(3100, 3110), TAKEN_OVER_S)
+            await decide(store, names(total, total + 10))
+            await follower.hears(names(total, total + 10), TAKEN_OVER_S)
+        total += 10
         heard_first = list(dict.fromkeys(follower.ids))
-        assert heard_first == names(0, 3110)
+        assert heard_first == names(0, total)
         recorded = await decisions_of(store)
-        assert [record.position[1] for record in recorded] == list(range(1, 3111))
-        await until(store, lambda stats: stats.published_to == 3110, within_s=5)
+        assert [decoded(record).id for record in recorded] == heard_first
+        assert [record.position[1] for record in recorded] == list(range(1, total + 1))
+        await until(store, lambda stats: stats.published_to == total, within_s=5)
 
 
 async def test_instances_record_together_and_what_one_held_when_it_died_is_recorded_by_the_other(

@@ -118,6 +118,7 @@ async def test_disk_comes_back_and_what_is_marked_stays(tmp_path: Path, clock: M
         stats = await b.ask(GetVaultStats())
         assert stats.bodies == kept
         assert stats.calls == kept
+        assert stats.published_to == stats.partitions[0], "what retention did is published as it is told"
     assert folder_bytes(tmp_path) < kept * 40_000 + EMPTY_BYTES
 
 
@@ -215,7 +216,11 @@ async def keeping_in(folder: Path, clock: Clock, limits: Retention) -> AsyncIter
         open_store("sqlite:", folder, clock, partitions=1, readers=2) as store,
     ):
         bodies = DirectoryBodies(folder / "bodies", clock)
-        yield store, bodies, Keeping(store, bodies, b, clock, limits, interval_s=ROUND_S)
+        yield (
+            store,
+            bodies,
+            Keeping(store, bodies, b, clock, limits, interval_s=ROUND_S, decided=lambda: None),
+        )
 
 
 async def put(bodies: DirectoryBodies, data: bytes) -> str:

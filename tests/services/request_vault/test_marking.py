@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from bus.errors import Malformed
+from bus import codec
+from bus.errors import Malformed, Refused
 from bus.message import Fact
 from schemas.request_vault import (
     CallAnnotated,
@@ -15,9 +16,11 @@ from schemas.request_vault import (
     CallShared,
     CallStarred,
     CallUnshared,
+    StreamWrite,
 )
-from services.request_vault.domain.marking import RowChange, change_of, check_marks, spaced
-from services.request_vault.domain.recording import Write, to_us
+from services.request_vault.domain.marking import RowChange, change_of, spaced
+from services.request_vault.domain.recording import to_us
+from services.request_vault.store.writes import Appending
 from tests.services.request_vault.samples import BUCKET, START, event_of
 
 END = START + timedelta(days=1)
@@ -52,9 +55,11 @@ def test_other_decisions_change_nothing() -> None:
 
 def test_a_mark_that_cannot_be_read_is_malformed() -> None:
     event = event_of(CallShared("c", BUCKET, "s", END.replace(tzinfo=None)), "e")
-    write = Write("vault.call-c", "vault", 0, (event,), (b"",))
     with pytest.raises(Malformed, match="expires_at has no zone"):
-        check_marks([write])
+        change_of(event, "vault")
+    with pytest.raises(Refused, match="expires_at has no zone") as refused:
+        Appending([StreamWrite("vault.call-c", 0, (codec.encode_event(event),))])
+    assert refused.value.reason == "event-malformed"
 
 
 def test_words_have_a_blank_on_either_side() -> None:

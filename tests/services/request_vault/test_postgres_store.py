@@ -293,7 +293,7 @@ async def test_a_text_index_of_another_version_is_built_anew(url: str, clock: Cl
         library = Library(store, DirectoryBodies(tmp_path, clock), clock)
         await library.record(captured("a", url="https://api.example.com/teapot"))
         await library.index()
-    await run(url, "UPDATE {schema}.text_progress SET version = 0", "DELETE FROM {schema}.text")
+    await run(url, "UPDATE {schema}.text_progress SET version = 0", "DELETE FROM {schema}.text_1")
     async with opened(url, clock) as store:
         library = Library(store, DirectoryBodies(tmp_path, clock), clock)
         assert await library.found("teapot") == ""

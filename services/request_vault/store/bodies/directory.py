@@ -3,30 +3,26 @@
 A body comes in chunks, in any order, each more than once; they are kept until all are there, then put
 together, checked against the hash, compressed if that takes off a tenth, and given their name. `put` holds
 the folder's lock with others, what removes holds it alone (`removing`): so a body that `put` found there, and
-made young, is not removed by somebody who saw it old.
+made young, is not removed by somebody who saw it old. `put` does not read what is there: that it is not as it
+was written is found by who reads it, who sets it aside, and then the next `put` writes it anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import structlog
+
 from bus.clock import Clock
 from bus.errors import BusError, Refused, Reject, Unavailable
-from schemas.request_vault import BODY_PART_BYTES, BodyChunk, BodyPart
-from services.request_vault.store.bodies import copying, files, frames, removing, verifying
-from services.request_vault.store.bodies.chunks import (
-    BUCKET,
-    MAX_BODY_BYTES,
-    check_body,
-    check_chunk,
-    is_name,
-)
+from schemas.request_vault import BodyChunk, BodyPart
+from services.request_vault.store.bodies import copying, files, frames, reading, removing, verifying
+from services.request_vault.store.bodies.chunks import BUCKET, check_body, check_chunk, is_name
 from services.request_vault.store.bodies.layout import Layout, count, entries
 from services.request_vault.store.bodies.port import BodyName, Copied, Damage, Referenced, Removed
 
@@ -37,15 +33,18 @@ COPIED_AT_ONCE = 64
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
 
+_log = structlog.get_logger("request_vault")
+
 
 class DirectoryBodies:
     """One folder of bodies, made with the first. What touches the disk runs in threads. compress: for what
-    is put from now on; both forms are read."""
+    is put from now on; both forms are read. mend: set aside what is found damaged when it is read."""
 
-    def __init__(self, folder: Path, clock: Clock, *, compress: bool = True) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, compress: bool = True, mend: bool = False) -> None:
         self._layout = Layout(folder)
         self._clock = clock
         self._compress = compress
+        self._mend = mend
         self._changing = asyncio.Lock()  # so that the folder's lock blocks one thread of ours at most
         self._totals: tuple[int, int] = (0, 0)
         self._counted_at: float | None = None
@@ -59,7 +58,19 @@ class DirectoryBodies:
     async def read(self, bucket: str, sha256: str, offset: int) -> BodyPart | None:
         if not is_name(bucket, sha256):
             return None
-        return await self._in_thread("read", self._read, bucket, sha256, max(offset, 0))
+        try:
+            return await self._in_thread(
+                "read", reading.read_part, self._layout, bucket, sha256, max(offset, 0)
+            )
+        except reading.NotAsWritten as damaged:
+            if self._mend and await self._set_aside(bucket, sha256, str(damaged)):
+                with suppress(Refused):  # of its other form, if there is one
+                    return await self.read(bucket, sha256, offset)
+            raise Refused(
+                "body-damaged",
+                f"body {sha256} of bucket {bucket} is damaged on disk: {damaged}; "
+                "`trunkline vault verify` lists all that are",
+            ) from damaged
 
     async def missing(self, bucket: str, hashes: Iterable[str]) -> set[str]:
         return await self._in_thread("looked for", self._missing, bucket, list(hashes))
@@ -187,28 +198,13 @@ class DirectoryBodies:
         files.write(self._layout.plain(chunk.bucket, chunk.sha256), contents)
         return chunk.size_bytes
 
-    def _read(self, bucket: str, sha256: str, offset: int) -> BodyPart | None:
-        plain, compressed = self._layout.forms(bucket, sha256)
-        try:
-            with plain.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                file.seek(min(offset, size))
-                return BodyPart(file.read(BODY_PART_BYTES), size)
-        except FileNotFoundError:
-            pass
-        try:
-            with compressed.open("rb") as file:
-                index = frames.read_index(file, MAX_BODY_BYTES)
-                data = frames.read_plain(file, index, offset, BODY_PART_BYTES)
-                return BodyPart(data, frames.plain_bytes(index))
-        except FileNotFoundError:
-            return None
-        except frames.FrameDamaged as error:
-            raise Refused(
-                "body-damaged",
-                f"body {sha256} of bucket {bucket} is damaged on disk: {error}; "
-                "`trunkline vault verify` lists all that are",
-            ) from error
+    async def _set_aside(self, bucket: str, sha256: str, why: str) -> bool:
+        """Whether something was; not when nothing may be written here."""
+        with suppress(Unavailable):
+            if (await self._remove(reading.set_aside, self._layout, bucket, sha256)).bodies:
+                _log.error("a damaged body was set aside", bucket=bucket, sha256=sha256, error=why)
+                return True
+        return False
 
     def _missing(self, bucket: str, hashes: list[str]) -> set[str]:
         return {

@@ -4,6 +4,7 @@
 <folder>/.deleted/<bucket>...                         a bucket that is being removed
 <folder>/<bucket>/<aa>/<sha256>                       a body, plain
 <folder>/<bucket>/<aa>/<sha256>.zst                   a body, compressed (`frames`); either is the body
+<folder>/<bucket>/<aa>/<sha256>[.zst].damaged         one that was found damaged when it was read
 <folder>/<bucket>/<aa>/<sha256>.<size>-<count>/<n>    the chunks so far of a body that is not whole
 ...<name>.<random>.tmp                                a file being written, or what a crash left of it
 """
@@ -20,14 +21,16 @@ from schemas.request_vault import BodyChunk
 from services.request_vault.store.bodies.chunks import BUCKET
 
 COMPRESSED = ".zst"
+DAMAGED = ".damaged"
 DELETED = ".deleted"
 
-Kind = Literal["body", "chunks", "unfinished"]
+Kind = Literal["body", "chunks", "damaged", "unfinished"]
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _KINDS: dict[Kind, re.Pattern[str]] = {
     "body": re.compile(r"([0-9a-f]{64})(?:\.zst)?"),
     "chunks": re.compile(r"([0-9a-f]{64})\.\d+-\d+"),
+    "damaged": re.compile(r"([0-9a-f]{64})(?:\.zst)?\.damaged"),
     "unfinished": re.compile(r"([0-9a-f]{64})(?:\.zst)?(?:\.\w+)?\.tmp"),
 }
 _CHUNK = re.compile(r"\d+(?:\.\w+\.tmp)?")
@@ -54,6 +57,10 @@ class Layout:
     def forms(self, bucket: str, sha256: str) -> tuple[Path, Path]:
         """Both places of a body. It may be at both: two instances with other settings put it at once."""
         return self.plain(bucket, sha256), self.compressed(bucket, sha256)
+
+    def aside(self, form: Path) -> Path:
+        """Where one of the forms goes when it is damaged."""
+        return form.with_name(form.name + DAMAGED)
 
     def chunks(self, chunk: BodyChunk) -> Path:
         """The folder of a body's chunks. Senders that cut it otherwise do not mix."""
@@ -96,6 +103,11 @@ def count(layout: Layout) -> tuple[int, int]:
                 with suppress(FileNotFoundError):
                     stored_bytes += entry.path.stat().st_size
     return bodies, stored_bytes
+
+
+def is_set_aside(layout: Layout, bucket: str, sha256: str) -> bool:
+    """Whether the body was found damaged; another may have come since."""
+    return any(layout.aside(path).exists() for path in layout.forms(bucket, sha256))
 
 
 def is_chunk(name: str) -> bool:

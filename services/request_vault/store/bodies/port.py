@@ -76,8 +76,8 @@ class Bodies(Protocol):
         """Keep these chunks; for each, why it was not kept, or None."""
 
     async def read(self, bucket: str, sha256: str, offset: int) -> BodyPart | None:
-        """BODY_PART_BYTES from `offset` on, less at the end; None when there is no such body. Raises Refused
-        (body-damaged)."""
+        """BODY_PART_BYTES from `offset` on, less at the end; None when there is no such body. At offset 0 all
+        that is stored of it is proved. Raises Refused (body-damaged)."""
 
     async def missing(self, bucket: str, hashes: Iterable[str]) -> set[str]:
         """Those of these hashes whose bodies are not here."""

@@ -62,12 +62,13 @@ def old_entries(shard: Path, horizon: float, hashes: Collection[str] | None = No
 
 
 def sweep_entries(layout: Layout, step: Sequence[Entry], named: Collection[str], horizon: float) -> Removed:
-    """Of a step, all of one shard: what is still old and of no use. Chunks of a body that is named are of use
-    until it is whole."""
+    """Of a step, all of one shard: what is still old and of no use. Chunks of a body that is named, and what
+    was set aside of it, are of use until it is whole."""
     shard = step[0].path.parent
     with files.locked(layout.folder, alone=True):
         whole = {entry.sha256 for entry in entries(shard) if entry.kind == "body"}
-        useful = {"body": set(named), "chunks": set(named) - whole, "unfinished": set[str]()}
+        waited_for = set(named) - whole
+        useful = {"body": set(named), "chunks": waited_for, "damaged": waited_for, "unfinished": set[str]()}
         found = [
             entry
             for entry in step

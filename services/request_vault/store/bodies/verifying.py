@@ -25,7 +25,7 @@ def examine(bucket: str, entry: Entry) -> Damage | None:
         reason = f"it cannot be read: {error.strerror or error}"
     if reason is None:
         return None
-    name = BodyName(bucket, entry.sha256) if entry.kind == "body" else None
+    name = BodyName(bucket, entry.sha256) if entry.kind in ("body", "damaged") else None
     return Damage(str(entry.path), name, reason)
 
 
@@ -40,10 +40,18 @@ def _reason(entry: Entry) -> str | None:
         return f"{strangers[0]} does not belong in it" if strangers else None
     if path.is_symlink() or not path.is_file():
         return STRANGER if path.is_symlink() or path.exists() else None
-    return None if entry.kind == "unfinished" else _content(path, entry.sha256)
+    if entry.kind == "damaged":
+        return None if _is_whole_again(entry) else "it was found damaged when it was read, and set aside"
+    return None if entry.kind == "unfinished" else reason_against(path, entry.sha256)
 
 
-def _content(path: Path, sha256: str) -> str | None:
+def _is_whole_again(aside: Entry) -> bool:
+    """Whether the body came once more; what it is like is said of its own file."""
+    return any(aside.path.with_name(aside.sha256 + form).exists() for form in ("", COMPRESSED))
+
+
+def reason_against(path: Path, sha256: str) -> str | None:
+    """What is wrong with a body's file, all of which is read; None when nothing is."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         if path.suffix == COMPRESSED:

@@ -14,7 +14,7 @@ from services.request_vault.domain.links import Kept, Seal
 from services.request_vault.domain.marking import RowChange
 from services.request_vault.domain.recording import DECISIONS, checksum, to_us
 from services.request_vault.store.postgres.connections import Connection
-from services.request_vault.store.postgres.known import Known, Seen, StreamHead, stream_key
+from services.request_vault.store.postgres.known import Known, stream_key
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.models import NewRows
 from services.request_vault.store.postgres.places import (
@@ -27,6 +27,7 @@ from services.request_vault.store.postgres.places import (
     leaf_of,
 )
 from services.request_vault.store.postgres.rows import columns_of, copy
+from services.request_vault.store.writes import Seen, StreamHead
 
 _RECORD = (
     "class", "day", "place", "stream", "version", "category", "prev", "key", "time_us", "recorded_us",
@@ -64,7 +65,7 @@ class LeafMissing(Exception):
 
 
 class Additions:
-    """Over `known`, which it keeps true. Raises LeafMissing while adding."""
+    """As `writes.Additions`, over `known`, which it keeps true. Raises LeafMissing while adding."""
 
     def __init__(self, known: Known, ledger: Ledger, now_us: int, most: int) -> None:
         self._known = known
@@ -90,7 +91,6 @@ class Additions:
         stream: str,
         call: CallEntry | None,
     ) -> int:
-        """The number that the event was given."""
         class_ = self._ledger.classes.get(event.key, FOREVER)
         return self._add(event, encoded, content, partition, stream, class_, call, None, None, None)
 
@@ -103,7 +103,6 @@ class Additions:
         category: str,
         change: RowChange | None,
     ) -> int:
-        """As `observe`. change: of a call's row."""
         prev = self._known.categories.get(category)
         return self._add(event, encoded, content, DECISIONS, stream, DECIDED, None, category, prev, change)
 

@@ -24,6 +24,8 @@ from services.request_vault.store.postgres.connections import (
 from services.request_vault.store.postgres.failures import cannot_open, translated
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.models import building
+from services.request_vault.store.postgres.places import first_place
+from services.request_vault.store.postgres.rows import columns_of
 
 
 class PostgresArchive:
@@ -59,15 +61,33 @@ class PostgresArchive:
     def published_to(self) -> int:
         return self._ledger.published_to
 
+    async def floor_us(self) -> int:
+        return self._ledger.floor_us
+
     async def stats(self) -> StoreStats:
         async with self._one_at_a_time:
             with translated(self._shown):
                 stats = await reading.stats(self._connection)
+                behind = await _calls_behind(self._connection, self._ledger)
         ledger = self._ledger
         folded = (building.state_of(ledger.generations, name, ledger.numbers) for name in models.VERSIONS)
-        return msgspec.structs.replace(
-            stats, models=(*folded, texts.model(ledger)), text_behind=texts.behind(ledger)
-        )
+        return msgspec.structs.replace(stats, models=(*folded, texts.model(ledger)), text_behind=behind)
+
+
+async def _calls_behind(connection: Connection, ledger: Ledger) -> int:
+    """How many calls the text index lacks. Reads a row of each: a store, which is asked with every search,
+    counts records."""
+    spans = [
+        (first_place(partition) | ledger.texts[partition].reached, first_place(partition) | number)
+        for partition, number in enumerate(ledger.numbers)
+        if partition
+    ]
+    behind: int = await connection.fetchval(
+        f"""SELECT count(*) FROM unnest($1::bigint[], $2::bigint[]) w (reached, newest)
+        JOIN {ledger.generations.call} c ON c.place > w.reached AND c.place <= w.newest""",
+        *columns_of(spans, 2),
+    )
+    return behind
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from bus.clock import Clock
 from bus.errors import Unavailable
 from services.request_vault.domain.links import last_number
-from services.request_vault.store.postgres import linking
+from services.request_vault.store.postgres import linking, removing
 from services.request_vault.store.postgres.connections import Connection
 
 PAGE_NUMBERS = 1000
@@ -34,6 +34,7 @@ async def copy(connection: Connection, target: Path, clock: Clock) -> None:
                     after = last_number(page[-1])
             published_to = await connection.fetchval("SELECT number FROM checkpoint WHERE name = 'published'")
             await copied.mark_published(published_to)
+            await copied.raise_floor(await removing.floor_us(connection))
             await copied.backup(target)
         await asyncio.to_thread(sync, target.parent)
     except OSError as error:

@@ -39,11 +39,11 @@ from services.request_vault.store.postgres.failures import cannot_open
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.models import Generations
 from services.request_vault.store.postgres.places import class_of
-from services.request_vault.store.postgres.recording import Appending, Recording
 from services.request_vault.store.postgres.texts import Texts
-from services.request_vault.store.postgres.upkeep import Upkeep
+from services.request_vault.store.postgres.upkeep import ATTEMPTS, Upkeep
 from services.request_vault.store.postgres.watch import Watch, moved
 from services.request_vault.store.postgres.writer import Writer
+from services.request_vault.store.writes import Appending, Recording
 
 SMALL_WRITES = 2
 """Sessions for checkpoints and upkeep, beside those for reading."""
@@ -134,20 +134,16 @@ class PostgresStore(Upkeep):
     async def _read_models(self, read: Callable[[Connection, Generations], Awaitable[T]]) -> T:
         """What `read` returns, all of it as of one moment; read anew when other tables have come to answer
         meanwhile and the old ones are gone."""
-        while True:
+        for _ in range(ATTEMPTS):
             models = self._ledger.generations
-            try:
-                async with self._sessions.one_moment() as connection:
-                    try:
-                        return await read(connection, models)
-                    except UndefinedTableError as error:
-                        missing = error
-                async with self._sessions.use() as connection:
-                    await self._ledger.refresh(connection)
-            except Unavailable:
-                raise
-            if models.answer_as(self._ledger.generations):
-                raise Unavailable(f"a read model's table is not there: {missing}")
+            async with self._sessions.one_moment() as connection:
+                try:
+                    return await read(connection, models)
+                except UndefinedTableError as error:
+                    missing = error
+            async with self._sessions.use() as connection:
+                await self._ledger.refresh(connection)
+        raise Unavailable(f"a read model's table is not there: {missing}")
 
     async def mark_published(self, number: int) -> None:
         async with self._sessions.use() as connection:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from services.request_vault.domain.recording import DECISIONS
 from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.places import DECIDED
+from services.request_vault.store.writes import Seen, StreamHead
 
 _LONGEST_KEY_BYTES = 1024
 _KEPT_CHARS = 128
@@ -44,20 +44,9 @@ class Head:
         self.changes = changes
 
 
-class Seen(NamedTuple):
-    place: int
-    content: bytes
-
-
-class StreamHead(NamedTuple):
-    version: int
-    decided: bool
-
-
 class Known:
-    """streams: by `stream_key`. decided: by place, the stream and version of decisions that were recorded
-    before. decisions: the newest number of partition 0. stored: the streams that have a row. floor_us: what
-    is older and unknown may have been here once. changes: as in the heads (`schema`)."""
+    """As `writes.Known`. streams: by `stream_key`. stored: the streams that have a row. changes: as in the
+    heads (`schema`)."""
 
     def __init__(self, decisions: int) -> None:
         self.heads: dict[int, Head] = {}
@@ -69,6 +58,9 @@ class Known:
         self.decisions = decisions
         self.floor_us = 0
         self.changes = 0
+
+    def stream(self, name: str) -> StreamHead | None:
+        return self.streams.get(stream_key(name))
 
     @classmethod
     async def load(

@@ -37,7 +37,7 @@ async def reclaim(
         expendable = await connection.fetchval(
             f"""SELECT EXISTS (
                 SELECT FROM {table} r LEFT JOIN {generations.call} c ON c.place = r.place
-                WHERE NOT coalesce({PROTECTED}, false)
+                WHERE NOT coalesce({PROTECTED.format(now_us=now_us)}, false)
             )"""
         )
         if expendable:

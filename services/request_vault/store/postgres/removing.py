@@ -167,15 +167,25 @@ async def forget(connection: Connection, before_us: int, most: int) -> int:
     rows = await connection.fetch(_FORGET, before_us, most)
     observed = [time_us for place, time_us in rows if place >> PARTITION_SHIFT != DECISIONS]
     # An event from the future must not shut out those of today.
-    newest = min(max(observed, default=0), before_us)
-    if newest > await connection.fetchval("SELECT number FROM checkpoint WHERE name = 'floor'"):
+    await raise_floor(connection, min(max(observed, default=0), before_us))
+    return len(rows)
+
+
+async def floor_us(connection: Connection) -> int:
+    """`Archive.floor_us`."""
+    floor: int = await connection.fetchval("SELECT number FROM checkpoint WHERE name = 'floor'")
+    return floor
+
+
+async def raise_floor(connection: Connection, newest_us: int) -> None:
+    """`Store.raise_floor`."""
+    if newest_us > await floor_us(connection):
         await note_change(connection)
         await connection.execute(
-            "UPDATE checkpoint SET number = $1, checksum = $2 WHERE name = 'floor'",
-            newest,
-            checksum_of_mark("floor", newest),
+            "UPDATE checkpoint SET number = $1, checksum = $2 WHERE name = 'floor' AND number < $1",
+            newest_us,
+            checksum_of_mark("floor", newest_us),
         )
-    return len(rows)
 
 
 async def insert_anchors(connection: Connection, anchors: Iterable[Anchor]) -> None:

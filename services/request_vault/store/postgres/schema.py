@@ -13,7 +13,7 @@ from __future__ import annotations
 from services.request_vault.domain import chain
 from services.request_vault.domain.links import checksum_of_mark
 from services.request_vault.store.errors import VaultForeign, VaultServerUnfit, VaultVersion
-from services.request_vault.store.postgres import models
+from services.request_vault.store.postgres import models, text_tables
 from services.request_vault.store.postgres.connections import Address, Connection, quoted
 from services.request_vault.store.postgres.places import (
     AGES,
@@ -122,14 +122,15 @@ CREATE TABLE usage (
     calls   bigint NOT NULL,
     bytes   bigint NOT NULL
 ) WITH (fillfactor = 50);
-CREATE TABLE text (
-    place   bigint PRIMARY KEY,
-    url     tsvector NOT NULL,
-    headers tsvector NOT NULL,
-    named   tsvector NOT NULL,
-    bodies  tsvector NOT NULL
+CREATE TABLE purge (
+    ordered bigint NOT NULL,
+    done    bigint NOT NULL
+) WITH (fillfactor = 10);
+CREATE TABLE text_table (
+    answering integer NOT NULL,
+    filling   integer,
+    copied    bigint NOT NULL
 );
-CREATE INDEX text_words ON text USING gin (url, headers, named, bodies) WITH (gin_pending_list_limit = 256);
 CREATE TABLE text_bucket (
     number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name   text COLLATE "C" NOT NULL UNIQUE
@@ -286,6 +287,8 @@ async def _create(connection: Connection, partitions: int) -> None:
         [(n, WORDS_VERSION) for n in range(1, partitions + 1)],
     )
     await models.create_all(connection)
+    await text_tables.create_first(connection)
+    await connection.execute("INSERT INTO purge VALUES (0, 0)")
     for name in CHECKPOINTS:
         await connection.execute(
             "INSERT INTO checkpoint VALUES ($1, 0, 0, $2)", name, checksum_of_mark(name, 0)

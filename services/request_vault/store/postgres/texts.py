@@ -1,4 +1,5 @@
-"""The text index: which calls hold which words. Rows of `text` beside the log, put in behind it.
+"""The text index: which calls hold which words. Rows of a table beside the log (`text_tables`), put in
+behind it.
 
 A token carries the number of its bucket and that of its shard, SHARD_CALLS consecutive numbers
 (`3=17=stock`): so a phrase is looked up in its bucket only, and shard by shard from the newest on, whatever
@@ -15,6 +16,7 @@ from schemas.request_vault import ModelState, Position
 from services.calls.query import Words
 from services.calls.words import Streams, Wanted, tsvector, wanted
 from services.request_vault.store.port import CallText, LateText, TextSource, TextStep
+from services.request_vault.store.postgres import text_tables
 from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.ledger import Ledger, Progress
 from services.request_vault.store.postgres.models import Generations
@@ -35,13 +37,17 @@ RENEWED = 1
 
 _COLUMNS = ("url", "headers", "named", "bodies")
 _PUT = """
-INSERT INTO text (place, url, headers, named, bodies)
+INSERT INTO {table} (place, url, headers, named, bodies)
 SELECT w.place, w.url::tsvector, w.headers::tsvector, w.named::tsvector, w.bodies::tsvector
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
 w (place, url, headers, named, bodies)
 WHERE EXISTS (SELECT FROM {call} c WHERE c.place = w.place)
 ON CONFLICT (place) DO UPDATE SET url = excluded.url, headers = excluded.headers, named = excluded.named,
 bodies = excluded.bodies
+"""
+
+_WHERE = """
+SELECT 'text_' || answering, (SELECT number FROM text_bucket WHERE name = $1) FROM text_table
 """
 
 
@@ -71,9 +77,7 @@ class Texts:
     ) -> list[int]:
         """The calls of a bucket that hold the phrase, `first` <= place < `before`, in order, the first
         `most` of them. Calls that were deleted since may be among them."""
-        of_bucket = await connection.fetchval(
-            "SELECT number FROM text_bucket WHERE name = $1", stored(bucket)
-        )
+        table, of_bucket = await connection.fetchrow(_WHERE, stored(bucket)) or (None, None)
         if of_bucket is None or before <= first:
             return []
         sought = wanted(phrase)
@@ -83,7 +87,7 @@ class Texts:
             query = " | ".join(f"({_tsquery(sought, _mark(of_bucket, shard))})" for shard in shards)
             # The sum keeps the planner from walking the places.
             rows = await connection.fetch(
-                f"SELECT place FROM text WHERE ({condition}) AND place + 0 >= $2 AND place + 0 < $3",
+                f"SELECT place FROM {table} WHERE ({condition}) AND place + 0 >= $2 AND place + 0 < $3",
                 query,
                 first,
                 before,
@@ -239,7 +243,8 @@ async def _put_texts(connection: Connection, generations: Generations, texts: Se
     for text in texts:
         mark = _mark(buckets[stored(text.bucket)], text.position[1] // SHARD_CALLS)
         rows.append((_place(text.position), *(tsvector(each) for each in _marked(text.streams, mark))))
-    await connection.execute(_PUT.format(call=generations.call), *columns_of(rows, 5))
+    for table in (await text_tables.load(connection)).written:
+        await connection.execute(_PUT.format(table=table, call=generations.call), *columns_of(rows, 5))
     if missing := [text for text in texts if text.missing]:
         remembered = await connection.fetchval("SELECT count(*) FROM text_late")
         late_rows: list[tuple[Any, ...]] = [

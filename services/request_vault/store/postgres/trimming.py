@@ -79,7 +79,7 @@ async def trim(
             most=most,
         )
     else:
-        found = await _too_much(connection, generations, partitions, scope, most)
+        found = await _too_much(connection, generations, partitions, scope, most, now_us)
     chosen = _within_step(found)
     removal = await remove(connection, generations, [each.located for each in chosen], now_us)
     places = removal.places
@@ -163,12 +163,12 @@ async def erase_bucket(
 
 
 async def _too_much(
-    connection: Connection, generations: Generations, partitions: int, scope: Scope, most: int
+    connection: Connection, generations: Generations, partitions: int, scope: Scope, most: int, now_us: int
 ) -> list[_Candidate]:
     """The oldest first."""
     oldest: list[_Candidate] = []
     where = range(1, partitions + 1)
-    bounds: dict[str, Any] = {"most": most}
+    bounds: dict[str, Any] = {"most": most, "now_us": now_us}
     if scope.key is not None:
         where = range(own := partition_of(scope.key, partitions), own + 1)
         bounds["key"] = stored(scope.key)
@@ -214,7 +214,10 @@ async def _candidates(
     connection: Connection, generations: Generations, source: str, **parameters: Any
 ) -> list[_Candidate]:
     rows = source.format(
-        event=generations.event, call=generations.call, protected=PROTECTED, same_leaf=_SAME_LEAF
+        event=generations.event,
+        call=generations.call,
+        protected=PROTECTED.format(now_us=":now_us"),
+        same_leaf=_SAME_LEAF,
     )
     return [_Candidate(*row) for row in await fetch(connection, f"SELECT {_COLUMNS} {rows}", parameters)]
 

@@ -26,8 +26,11 @@ from services.request_vault.store.postgres import (
     reclaiming,
     removing,
     schema,
+    text_tables,
     texts,
     trimming,
+    vacuuming,
+    waste,
 )
 from services.request_vault.store.postgres.archiving import Loading
 from services.request_vault.store.postgres.connections import Connection, Sessions
@@ -39,7 +42,7 @@ from services.request_vault.store.postgres.models import load as load_generation
 T = TypeVar("T")
 
 ATTEMPTS = 5
-LONG_S = 3600.0
+TEXTS_LOOK_S = 0.25
 
 
 class Upkeep:
@@ -47,23 +50,28 @@ class Upkeep:
         self._ledger = ledger
         self._sessions = sessions
         self._clock = clock
+        self._to_look_at = {*VERSIONS, texts.TEXT}
+        """Models that something was removed from since it was looked how much of them is in use."""
 
     async def trim(self, scope: Scope, most: int) -> Trimmed:
-        return await self._step(
+        trimmed = await self._step(
             lambda connection, models: trimming.trim(
                 connection, models, self._ledger.partitions, scope, most, self._now_us
             )
         )
+        if trimmed.records:
+            self._to_look_at |= {*VERSIONS, texts.TEXT}
+        return trimmed
 
     async def erase(self, bucket: str, call_ids: Sequence[str], *, by: str, why: str) -> Erased:
-        return await self._step(
+        return await self._erasing(
             lambda connection, models: trimming.erase(
                 connection, models, bucket, call_ids, by, why, self._now_us
             )
         )
 
     async def erase_bucket(self, bucket: str, upto: Vector, most: int, *, by: str, why: str) -> Erased:
-        return await self._step(
+        return await self._erasing(
             lambda connection, models: trimming.erase_bucket(
                 connection, models, self._ledger.partitions, bucket, upto, most, by, why, self._now_us
             )
@@ -72,8 +80,16 @@ class Upkeep:
     async def forget(self, before_us: int, most: int) -> int:
         return await self._step(lambda connection, models: removing.forget(connection, before_us, most))
 
+    async def floor_us(self) -> int:
+        async with self._sessions.use() as connection:
+            return await removing.floor_us(connection)
+
+    async def raise_floor(self, floor_us: int) -> None:
+        await self._step(lambda connection, models: removing.raise_floor(connection, floor_us))
+
     async def reclaim(self, most_pages: int) -> int:
-        """One leaf of the log, or what outlives its age out of one."""
+        """One leaf of the log, or what outlives its age out of one. Vacuums too, when an erasure could
+        not."""
         async with self._sessions.use() as connection:
             lock = self._sessions.address.number_of("reclaim")
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
@@ -87,18 +103,18 @@ class Upkeep:
             finally:
                 if not connection.is_closed():
                     await connection.execute("SELECT pg_advisory_unlock($1)", lock)
+            if not pages and await vacuuming.is_owed(connection):
+                await vacuuming.vacuum(connection)
         if leaf is not None:
             self._ledger.leaves.discard(leaf)
         return pages
 
     async def checkpoint(self) -> bool:
         async with self._sessions.use() as connection:
-            for table in await copying.tables(connection):
-                await connection.execute(f"VACUUM {table}", timeout=LONG_S)
-        return True
+            return await vacuuming.vacuum(connection)
 
-    async def load(self, links: Sequence[Link]) -> None:
-        loading = Loading(links, self._ledger)
+    async def load(self, links: Sequence[Link], loaded_to: Vector | None = None) -> None:
+        loading = Loading(links, self._ledger, loaded_to or {})
         async with self._sessions.use() as connection:
             await self._ledger.know_types(connection, loading.types)
             for leaf in sorted(loading.leaves - self._ledger.leaves):
@@ -133,6 +149,9 @@ class Upkeep:
         if name == texts.TEXT:
             if texts.model(self._ledger).state == "ready":
                 await self._step(lambda connection, models: texts.outdate(connection))
+                self._to_look_at.add(name)
+            else:  # whoever indexes puts them in
+                await self._clock.sleep(TEXTS_LOOK_S)
         elif name in VERSIONS:
             await self._step(lambda connection, models: building.step(connection, name, most))
         else:
@@ -143,8 +162,28 @@ class Upkeep:
             await self._ledger.reread(connection, self._ledger.changes)
         return next(model for model in self.models() if model.name == name)
 
+    async def is_wasteful(self, name: str) -> bool:
+        if name not in self._to_look_at:
+            return False
+        async with self._sessions.use() as connection:
+            wasteful = await waste.is_wasteful(connection, await load_generations(connection), name)
+        if not wasteful:
+            self._to_look_at.discard(name)
+        return wasteful
+
+    async def rewrite(self, name: str, most: int) -> bool:
+        if name != texts.TEXT:
+            return (await self.rebuild(name, most)).state == "rebuilding"
+        if await self._step(lambda connection, models: text_tables.rewrite(connection, most)):
+            return True
+        self._to_look_at.discard(name)
+        return False
+
     async def drop_old(self, most: int) -> bool:
-        return await self._step(lambda connection, models: building.drop_old(connection, models, most))
+        async def step(connection: Connection, models: Generations) -> bool:
+            return await building.drop_old(connection, models, most) or await text_tables.drop_old(connection)
+
+        return await self._step(step)
 
     async def unindexed(self, limit: int) -> TextStep | None:
         await self._look()
@@ -175,6 +214,17 @@ class Upkeep:
 
     async def texts_purged(self) -> None:
         """Rows of the text index go with their records."""
+
+    async def _erasing(self, erase: Callable[[Connection, Generations], Awaitable[Erased]]) -> Erased:
+        async def step(connection: Connection, models: Generations) -> Erased:
+            erased = await erase(connection, models)
+            if erased.records:
+                await vacuuming.owe(connection)
+            return erased
+
+        erased = await self._step(step)
+        self._to_look_at |= {*VERSIONS, texts.TEXT}
+        return erased
 
     async def _look(self) -> None:
         async with self._sessions.use() as connection:

@@ -32,7 +32,7 @@ from services.request_vault.store.postgres.failures import COLLISIONS, translate
 from services.request_vault.store.postgres.known import Known
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.places import Leaf
-from services.request_vault.store.postgres.recording import Appending, Recording
+from services.request_vault.store.writes import Appending, Recording
 
 GROUP_JOBS = 64
 GROUP_EVENTS = 4000

@@ -48,6 +48,9 @@ class SqliteArchive:
     def published_to(self) -> int:
         return self._published_to
 
+    async def floor_us(self) -> int:
+        return await self._run("what is forgotten", schema.floor_us)
+
     async def stats(self) -> StoreStats:
         ends = await self.ends()
         usage = await self._run("the usage", reading.usage)

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 
@@ -33,8 +33,10 @@ from services.request_vault.store.port import (
     TextStep,
     Trace,
 )
-from services.request_vault.store.sqlite import clearing, facets, reading, recording, searching
+from services.request_vault.store.sqlite import clearing, facets, reading, searching
+from services.request_vault.store.sqlite.additions import Additions
 from services.request_vault.store.sqlite.failures import translated
+from services.request_vault.store.sqlite.known import Known
 from services.request_vault.store.sqlite.ledger import Ledger
 from services.request_vault.store.sqlite.migrating import migrate
 from services.request_vault.store.sqlite.models import VERSIONS, Generations, building
@@ -44,6 +46,7 @@ from services.request_vault.store.sqlite.schema import locked, open_writer, size
 from services.request_vault.store.sqlite.text import TEXT, TextIndex
 from services.request_vault.store.sqlite.upkeep import Upkeep
 from services.request_vault.store.sqlite.writer import Writer
+from services.request_vault.store.writes import Appending, Recording
 
 T = TypeVar("T")
 
@@ -53,26 +56,41 @@ _log = structlog.get_logger("request_vault")
 class SqliteStore(Upkeep):
     """Made by `open_sqlite`. Safe to be used by any number of tasks of one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, writer: Writer, readers: Readers, texts: TextIndex) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        writer: Writer,
+        readers: Readers,
+        texts: TextIndex,
+    ) -> None:
         super().__init__(path, clock, writer, readers)
         self._texts = texts
         self._rebuilds = Rebuilds(writer, readers)
 
     async def record(self, events: Sequence[Event]) -> Ingested:
-        now_us = rules.to_us(self._clock.now())
-        return await self._writer.run(
-            lambda connection, ledger: recording.record(connection, ledger, events, now_us)
-        )
+        partitions = self._writer.ledger.partitions
+        job = await self._writer.prepare(lambda: Recording(events, partitions))
+        return cast(Ingested, await self._write(job))
 
     async def append(self, stream: str, expected_version: int, events: Sequence[bytes]) -> Appended:
         (appended,) = await self.append_all([StreamWrite(stream, expected_version, tuple(events))])
         return appended
 
     async def append_all(self, writes: Sequence[StreamWrite]) -> tuple[Appended, ...]:
+        return cast(tuple[Appended, ...], await self._write(Appending(writes)))
+
+    async def _write(self, job: Recording | Appending) -> object:
         now_us = rules.to_us(self._clock.now())
-        return await self._writer.run(
-            lambda connection, ledger: recording.append(connection, ledger, writes, now_us)
-        )
+
+        def apply(connection: sqlite3.Connection, ledger: Ledger) -> object:
+            known = Known.load(connection, ledger, job)
+            additions = Additions(connection, ledger, known, now_us, len(job.identities))
+            result = job.apply(known, additions)
+            additions.insert()
+            return result
+
+        return await self._writer.run(apply)
 
     async def read_category(self, category: str, after: int, limit: int) -> LogPage:
         return await self._readers.run(
@@ -143,6 +161,13 @@ class SqliteStore(Upkeep):
                 "model-unknown", f"there is no model {name[:80]!r}; there are {', '.join((*VERSIONS, TEXT))}"
             )
         return await self._rebuilds.step(name, most)
+
+    async def is_wasteful(self, name: str) -> bool:
+        """Free pages are of the whole file, and `reclaim` gives them back."""
+        return False
+
+    async def rewrite(self, name: str, most: int) -> bool:
+        return False
 
     async def drop_old(self, most: int) -> bool:
         return await self._writer.run(

@@ -21,8 +21,9 @@ import msgspec
 import structlog
 
 from services.request_vault.domain import chain
+from services.request_vault.domain.comparing import LinksDiffer
 from services.request_vault.domain.links import Kept, Link, checksum_of, digest_of
-from services.request_vault.store.errors import LinksDiffer, VaultDamaged, VaultSpace
+from services.request_vault.store.errors import VaultDamaged, VaultSpace
 from services.request_vault.store.sqlite import archiving, schema
 from services.request_vault.store.sqlite.copying import sync
 from services.request_vault.store.sqlite.ledger import Ledger

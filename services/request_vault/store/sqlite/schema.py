@@ -227,6 +227,12 @@ def check_identity(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def floor_us(connection: sqlite3.Connection) -> int:
+    """`Archive.floor_us`."""
+    (floor,) = connection.execute("SELECT number FROM checkpoint WHERE name = 'floor'").fetchone()
+    return int(floor)
+
+
 def size_bytes(path: Path) -> int:
     """On disk, with what is not in the file itself yet."""
     files = (path, path.with_name(path.name + "-wal"))

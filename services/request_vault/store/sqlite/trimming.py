@@ -56,7 +56,7 @@ def trim(connection: sqlite3.Connection, ledger: Ledger, scope: Scope, most: int
             connection, ledger, _DELETED, key=scope.key, deleted_before_us=scope.deleted_before_us, most=most
         )
     else:
-        found = _too_much(connection, ledger, scope, most)
+        found = _too_much(connection, ledger, scope, most, now_us)
     chosen = _within_step(found)
     removal = remove(connection, ledger, sorted(each.place for each in chosen), now_us)
     places = removal.places
@@ -71,7 +71,9 @@ def trim(connection: sqlite3.Connection, ledger: Ledger, scope: Scope, most: int
     )
 
 
-def _too_much(connection: sqlite3.Connection, ledger: Ledger, scope: Scope, most: int) -> list[_Candidate]:
+def _too_much(
+    connection: sqlite3.Connection, ledger: Ledger, scope: Scope, most: int, now_us: int
+) -> list[_Candidate]:
     """The oldest first."""
     oldest: list[_Candidate] = []
     partitions = range(1, ledger.partitions + 1)
@@ -86,6 +88,7 @@ def _too_much(connection: sqlite3.Connection, ledger: Ledger, scope: Scope, most
             first=partition << PARTITION_SHIFT,
             end=partition + 1 << PARTITION_SHIFT,
             most=most,
+            now_us=now_us,
         )
     oldest.sort(key=lambda each: (each.recorded_us, each.place))
     records, calls, bytes_ = _excess(connection, scope)

@@ -62,14 +62,25 @@ class Upkeep:
             lambda connection, ledger: removing.forget(connection, ledger, before_us, most)
         )
 
+    async def floor_us(self) -> int:
+        return self._writer.ledger.floor_us
+
+    async def raise_floor(self, floor_us: int) -> None:
+        def step(connection: sqlite3.Connection, ledger: Ledger) -> None:
+            ledger.floor_us = max(ledger.floor_us, floor_us)
+
+        await self._writer.run(step)
+
     async def reclaim(self, most_pages: int) -> int:
         def step(connection: sqlite3.Connection, ledger: Ledger) -> int:
             return removing.reclaim(connection, most_pages, self._clock.monotonic)
 
         return await self._writer.run(step)
 
-    async def load(self, links: Sequence[Link]) -> None:
-        await self._writer.run(lambda connection, ledger: archiving.load(connection, ledger, links))
+    async def load(self, links: Sequence[Link], loaded_to: Vector | None = None) -> None:
+        await self._writer.run(
+            lambda connection, ledger: archiving.load(connection, ledger, links, loaded_to)
+        )
 
     async def ends(self) -> tuple[End, ...]:
         return self._writer.ledger.ends()

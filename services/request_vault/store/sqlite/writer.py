@@ -1,9 +1,10 @@
 """The one thread that writes. What arrives while it commits shares the next commit, so a slow disk makes
 batches, not queues.
 
-Called by the engine. A job that fails by itself undoes its own part; when the database fails, the whole
-group is undone and every job's caller is told the same. Nobody hears of a success before the commit has
-reached the disk.
+Called by the engine. What can be done for a job without the database is done on a second thread
+(`prepare`), while jobs before it are written. A job that fails by itself undoes its own part; when the
+database fails, the whole group is undone and every job's caller is told the same. Nobody hears of a success
+before the commit has reached the disk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -44,6 +46,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="request-vault-writer", daemon=True)
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix="request-vault-preparing")
         self._closed = False
         self.ledger = Ledger.load(connection)
         """As of the last commit; replaced, never changed."""
@@ -64,11 +67,18 @@ class Writer:
         except TimeoutError:
             raise Unavailable(f"the vault's disk did not answer within {ANSWER_WITHIN_S:g} s") from None
 
+    async def prepare(self, make: Callable[[], T]) -> T:
+        """What `make` returns. What is prepared first is ready first."""
+        if self._closed:
+            raise Unavailable("the vault is closed")
+        return await self._loop.run_in_executor(self._preparing, make)
+
     async def close(self) -> None:
         """Finish what was begun; later jobs are refused."""
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
+        await asyncio.to_thread(self._preparing.shutdown)
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:

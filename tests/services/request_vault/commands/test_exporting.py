@@ -251,7 +251,7 @@ def test_another_vaults_log_does_not_mix_in(vault: AVault, tmp_path: Path) -> No
     other = filled(tmp_path / "other", orders=30, gone=False)
     vault.ok("export", str(tmp_path / "file"))
     before = other.contents()
-    assert "cannot be told" in other.refused("import", str(tmp_path / "file"), slug="export-invalid")
+    assert "cannot be told" in other.refused("import", str(tmp_path / "file"), slug="links-differ")
     assert other.contents() == before
     whole = filled(tmp_path / "whole", orders=40, gone=False)
     whole.ok("export", str(tmp_path / "whole-file"))
@@ -300,3 +300,14 @@ def test_a_damaged_vault_is_not_exported(tmp_path: Path) -> None:
     assert "(1, 18)" in vault.refused("export", str(file), slug="vault-unsound")
     assert not file.exists()
     assert vault.run("verify", "--no-models").code == 1
+
+
+def test_an_erasure_that_goes_on_is_waited_for(tmp_path: Path) -> None:
+    vault = filled(tmp_path / "data", orders=5, gone=False)
+    (vault.folder / "erasures").mkdir()
+    running = vault.folder / "erasures" / "e-1.json"
+    running.write_text("{}")
+    assert "e-1.json" in vault.refused("export", str(tmp_path / "file"), slug="erasure-running")
+    assert not (tmp_path / "file").exists()
+    running.unlink()
+    vault.ok("export", str(tmp_path / "file"))

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.request_vault.commands.a_vault import CALLS, AVault, filled
+from services.request_vault.domain.recording import to_us
+from services.request_vault.store import open_archive
+from tests.services.request_vault.commands.a_vault import CALLS, AVault, beside, filled
+from tests.services.request_vault.samples import START
 from tests.services.request_vault.vault_schemas import vault_urls
 
 pytestmark = pytest.mark.postgres
@@ -40,6 +43,7 @@ def test_there_and_back_by_export(vault: AVault, url: str, tmp_path: Path) -> No
     assert (proved["events"], proved["bodies"]) == (told["events"], CALLS - 2)
     held = there.ok("stats", TRUNKLINE_VAULT_URL=url)
     assert (held["engine"], held["calls"], held["published_to"]) == ("postgresql", CALLS - 2, 2)
+    assert held["text_behind"] == CALLS - 2, "calls, whatever else was recorded"
     there.ok("export", str(second), TRUNKLINE_VAULT_URL=url)
     lines = [file.read_bytes().splitlines() for file in (first, second)]
     assert lines[0][1:] == lines[1][1:], "but for the engine's name, nothing is another"
@@ -63,6 +67,37 @@ def test_there_and_back_by_backup(vault: AVault, url: str, tmp_path: Path) -> No
     back.ok("restore", str(tmp_path / "second"))
     assert back.contents() == vault.contents()
     assert back.ok("stats")["published_to"] == 2
+
+
+def test_what_was_forgotten_is_refused_wherever_the_log_moves(url: str, tmp_path: Path) -> None:
+    vault = filled(tmp_path / "data")
+    first, second = tmp_path / "first.ndjson", tmp_path / "second.ndjson"
+    floor_us = beside(forgotten(vault))
+    vault.ok("export", str(first))
+    vault.ok("backup", str(tmp_path / "backup"))
+    there = AVault(tmp_path / "there")
+    there.ok("import", str(first), TRUNKLINE_VAULT_URL=url)
+    there.ok("backup", str(tmp_path / "again"), TRUNKLINE_VAULT_URL=url)
+    there.ok("export", str(second), TRUNKLINE_VAULT_URL=url)
+    for name, verb in ((second, "import"), (tmp_path / "backup", "restore"), (tmp_path / "again", "restore")):
+        back = AVault(tmp_path / f"back from {name.name}")
+        back.ok(verb, str(name))
+        assert back.ok("verify")["sound"]
+        assert beside(floor_of(back)) == floor_us
+
+
+async def forgotten(vault: AVault) -> int:
+    """What was trimmed is; up to when."""
+    async with vault.opened() as store:
+        assert await store.forget(to_us(START) + 10_000 * 86_400 * 1_000_000, 10_000) > 0
+        floor_us: int = await store.floor_us()
+        assert floor_us > 0
+        return floor_us
+
+
+async def floor_of(vault: AVault) -> int:
+    async with open_archive("sqlite:", vault.folder) as archive:
+        return await archive.floor_us()
 
 
 def test_a_database_that_holds_no_vault(url: str, tmp_path: Path) -> None:

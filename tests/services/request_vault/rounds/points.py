@@ -1,141 +1,122 @@
-"""Where a vault is killed. A new point is a new line of POINTS.
+"""Where a vault is killed. A new point is a new line, of both engines or of one.
 
-A point names a function as `module:qualified.name`. Its process dies before or after the nth call of it, so
-that nothing of the process goes on: no handler, no flush, no rollback.
+A point names a function as `module:qualified.name`. Its process dies before, after or in the middle of the
+nth call of it, so that nothing of the process goes on: no handler, no flush, no rollback.
 """
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import importlib
-import inspect
-import os
-import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
-STORE = "services.request_vault.store.sqlite.engine:SqliteStore"
+Engine = Literal["sqlite", "postgres"]
+
+STORES: Mapping[Engine, str] = {
+    "sqlite": "services.request_vault.store.sqlite.engine:SqliteStore",
+    "postgres": "services.request_vault.store.postgres.engine:PostgresStore",
+}
 SQLITE = "services.request_vault.store.sqlite"
+POSTGRES = "services.request_vault.store.postgres"
+BODIES = "services.request_vault.store.bodies"
 PUBLISHING = "services.request_vault.worker.publishing"
+KEEPING = "services.request_vault.worker.keeping:Keeping"
+STATEMENTS = "asyncpg.connection:Connection.execute"
 
 
 @dataclass(frozen=True)
 class Point:
-    """holds: a function that never begins, so that what it does cannot have happened. lingers_s: how long the
-    function's thread stands still before the process dies, so that whatever others promised too early is on
-    its way. asks: the function's argument, itself a function, whose calls count instead."""
+    """when: `amid` a coroutine is when it waits for the first time. holds: a function that never begins, so
+    that what it does cannot have happened. lingers_s: how long the function's thread stands still before the
+    process dies, so that whatever others promised too early is on its way. asks: the function's argument,
+    itself a function, whose calls count instead. counts: which calls do, by their arguments. most_hits: the
+    largest number of a call that is sure to come."""
 
-    when: Literal["before", "after"]
+    when: Literal["before", "after", "amid"]
     function: str
     holds: str | None = None
     lingers_s: float = 0.0
     asks: int | None = None
+    counts: Callable[..., bool] | None = None
+    most_hits: int = 6
 
 
-POINTS = {
-    "before the commit": Point(
-        "after", "services.request_vault.store.sqlite.ledger:Ledger.store_changes", lingers_s=0.2
-    ),
-    "after a record's commit, before its acknowledgement": Point("after", f"{STORE}.record"),
-    "after an append's commit, before its answer": Point("after", f"{STORE}.append"),
-    "after an answer, before its decision is published": Point(
-        "after",
-        "tests.services.request_vault.rounds.workload:told",
-        holds=f"{PUBLISHING}:Publishing._publish_page",
-    ),
-    "before a decision is published": Point("before", f"{PUBLISHING}:_runs"),
-    "after a decision is published, before the checkpoint": Point("before", f"{STORE}.mark_published"),
-    "after the checkpoint": Point("after", f"{STORE}.mark_published"),
-    "in the middle of a rebuild": Point("after", f"{STORE}.rebuild"),
-    "before the commit of a swap": Point(
-        "after", "services.request_vault.store.sqlite.models.building:_swap"
-    ),
-    "while an old model is dropped": Point("after", f"{STORE}.drop_old"),
+def _says(*beginnings: str) -> Callable[..., bool]:
+    """Statements that begin so."""
+    return lambda connection, statement, *arguments, **named: statement.startswith(beginnings)
+
+
+def _is_ordered(*arguments: Any, **named: Any) -> bool:
+    """Of what is emitted: the decisions that the vault publishes."""
+    return named.get("ordered") is True
+
+
+def _of_both(store: str) -> dict[str, Point]:
+    return {
+        "after a record's commit, before its acknowledgement": Point("after", f"{store}.record"),
+        "after an append's commit, before its answer": Point("after", f"{store}.append"),
+        "after an answer, before its decision is published": Point(
+            "after",
+            "tests.services.request_vault.rounds.workload:told",
+            holds=f"{PUBLISHING}:Publishing._publish_page",
+        ),
+        "before a page of decisions is published": Point("before", f"{PUBLISHING}:_runs"),
+        "in the middle of a page that is published": Point(
+            "after", "bus.connect:Bus.emit", counts=_is_ordered
+        ),
+        "after a page is published, before the checkpoint": Point("before", f"{store}.mark_published"),
+        "after the checkpoint": Point("after", f"{store}.mark_published"),
+        "in the middle of a rebuild": Point("after", f"{store}.rebuild"),
+        "while an old model is dropped": Point("after", f"{store}.drop_old"),
+        "after a step of retention, before its bodies go": Point("after", f"{store}.trim"),
+        "while bodies go": Point("after", f"{BODIES}.files:remove"),
+        "after retention, before it is told": Point("before", f"{KEEPING}._tell"),
+        "after retention, before its disk is given back": Point("before", f"{store}.reclaim"),
+        "before a backup, or its name, is on disk": Point("before", f"{SQLITE}.copying:sync"),
+    }
+
+
+_OF_SQLITE = {
+    "before the commit": Point("after", f"{SQLITE}.ledger:Ledger.store_changes", lingers_s=0.2),
+    "before the commit of a swap": Point("after", f"{SQLITE}.models.building:_swap"),
     "before the commit of a step of retention": Point("after", f"{SQLITE}.trimming:remove", lingers_s=0.05),
-    "in the middle of retention": Point("after", f"{STORE}.trim"),
-    "after retention, before its disk is given back": Point("before", f"{STORE}.reclaim"),
     "after retention's disk is given back, before the files are rid of it": Point(
-        "before", f"{STORE}.checkpoint"
+        "before", f"{STORES['sqlite']}.checkpoint", most_hits=3
     ),
     "in the middle of a backup": Point("after", f"{SQLITE}.copying:copy", asks=2),
-    "before a backup, or its name, is on disk": Point("before", f"{SQLITE}.copying:sync"),
 }
 
+_OF_POSTGRES = {
+    "between the heads' lock and what is added": Point("after", f"{POSTGRES}.known:Known.load"),
+    "before the commit": Point("after", f"{POSTGRES}.additions:Additions.write"),
+    "while the server commits": Point(
+        "amid", STATEMENTS, counts=lambda _, said, *more, **named: said == "COMMIT"
+    ),
+    "between a leaf's making and what goes into it": Point(
+        "after", f"{POSTGRES}.schema:create_leaf", most_hits=2
+    ),
+    "as soon as it leads": Point("after", f"{POSTGRES}.watch:Watch._take_lead", most_hits=1),
+    "before the commit of a swap": Point("after", STATEMENTS, counts=_says("DELETE FROM build")),
+    "before the commit of a step of retention": Point("after", f"{POSTGRES}.trimming:trim"),
+    "before the commit of copying survivors out of a day": Point(
+        "after", STATEMENTS, counts=_says("UPDATE call_", "UPDATE event_"), most_hits=2
+    ),
+    "in the middle of copying survivors out of a day": Point(
+        "after", f"{POSTGRES}.reclaiming:_copy_out", most_hits=2
+    ),
+    "after survivors are copied out, before the day goes": Point(
+        "before", STATEMENTS, counts=_says("ALTER TABLE record_30 DETACH"), most_hits=1
+    ),
+    "while a day is taken out of the log": Point(
+        "amid", STATEMENTS, counts=_says("ALTER TABLE record_30 DETACH"), most_hits=1
+    ),
+    "after a day is taken out of the log, before it is dropped": Point(
+        "before", f"{POSTGRES}.reclaiming:_drop", most_hits=1
+    ),
+    "in the middle of a backup": Point("after", f"{POSTGRES}.linking:links"),
+}
 
-def die() -> NoReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError("a killed process goes on")
-
-
-def arm(point: Point, hits: int) -> None:
-    """From now on this process dies at the point's call number `hits`."""
-    left = hits
-
-    def reached() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            time.sleep(point.lingers_s)
-            die()
-
-    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
-        return _dying(function, point.when, reached)
-
-    asks = point.asks
-    replace(point.function, dying if asks is None else lambda function: _asking(function, asks, dying))
-    if point.holds is not None:
-        replace(point.holds, lambda function: _held)
-
-
-def _dying(function: Callable[..., Any], when: str, reached: Callable[[], None]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def awaited(*arguments: Any, **named: Any) -> Any:
-            if when == "before":
-                reached()
-            answer = await function(*arguments, **named)
-            if when == "after":
-                reached()
-            return answer
-
-        return awaited
-
-    @functools.wraps(function)
-    def called(*arguments: Any, **named: Any) -> Any:
-        if when == "before":
-            reached()
-        answer = function(*arguments, **named)
-        if when == "after":
-            reached()
-        return answer
-
-    return called
-
-
-def _asking(
-    function: Callable[..., Any], asks: int, dying: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def called(*arguments: Any) -> Any:
-        return function(*arguments[:asks], dying(arguments[asks]), *arguments[asks + 1 :])
-
-    return called
-
-
-async def _held(*arguments: Any) -> NoReturn:
-    await asyncio.Event().wait()
-    raise AssertionError("a held function goes on")
-
-
-def replace(name: str, by: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put what `by` makes of a function in its place."""
-    module, _, path = name.partition(":")
-    owner: Any = importlib.import_module(module)
-    *owners, attribute = path.split(".")
-    for step in owners:
-        owner = getattr(owner, step)
-    setattr(owner, attribute, by(getattr(owner, attribute)))
+POINTS: Mapping[Engine, Mapping[str, Point]] = {
+    "sqlite": _of_both(STORES["sqlite"]) | _OF_SQLITE,
+    "postgres": _of_both(STORES["postgres"]) | _OF_POSTGRES,
+}

@@ -13,8 +13,9 @@ VERSIONS = {"calls": 1, "events": 1}
 TABLES = {"calls": ("call", "tag", "body"), "events": ("event",)}
 """Without their generation."""
 
-PROTECTED = "(c.starred = 1 OR c.share IS NOT NULL)"
-"""Of a row of calls: retention passes it over."""
+PROTECTED = "(c.starred = 1 OR (c.share IS NOT NULL AND coalesce(c.share_until_us > {now_us}, true)))"
+"""Of a row of calls: retention passes it over, until its share has ended. now_us: a number, or what stands
+for one."""
 
 _MARKED = "(bucket, place) WHERE deleted_us IS NULL AND"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.request_vault.store.postgres import text_tables
 from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.models.definitions import TABLES, VERSIONS
 from services.request_vault.store.postgres.models.generations import Generations
@@ -22,7 +23,8 @@ async def remove_rows(
         for generation in generations.written(name):
             for table in tables:
                 await connection.execute(f"DELETE FROM {table}_{generation} WHERE place = ANY ($1)", places)
-    await connection.execute("DELETE FROM text WHERE place = ANY ($1)", places)
+    for table in (await text_tables.load(connection)).written:
+        await connection.execute(f"DELETE FROM {table} WHERE place = ANY ($1)", places)
     await connection.execute("DELETE FROM text_late WHERE place = ANY ($1)", places)
     return await unnamed(connection, generations, [(restored(row[0]), restored(row[1])) for row in rows])
 

@@ -13,8 +13,8 @@ VERSIONS = {"calls": 1, "events": 1}
 TABLES = {"calls": ("call", "tag", "body"), "events": ("event",)}
 """Without their generation."""
 
-PROTECTED = "(starred OR share IS NOT NULL)"
-"""Of a row of calls: retention passes it over."""
+PROTECTED = "(starred OR (share IS NOT NULL AND coalesce(share_until_us > :now_us, true)))"
+"""Of a row of calls: retention passes it over, until its share has ended."""
 
 # {g} is the generation.
 _STATEMENTS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bus.event import Event
 from services.request_vault.domain.calls import CAPTURED_FIELDS, CallEntry
-from services.request_vault.domain.marking import RowChange, change_of
+from services.request_vault.domain.marking import RowChange
 from services.request_vault.store.sqlite.models.generations import Generations
 from services.request_vault.store.sqlite.rows import insert_rows
 
@@ -31,14 +31,13 @@ class NewRows:
         self._changes: list[RowChange] = []
 
     def add(
-        self, place: int, event: Event, type_number: int, call: CallEntry | None, category: str | None
+        self, place: int, event: Event, type_number: int, call: CallEntry | None, change: RowChange | None
     ) -> None:
-        """Raises Malformed or UnknownType for a decision about a call that cannot be read."""
         self._events += event_row(place, event, type_number)
         if call is not None:
             self._calls += call_row(place, call)
             self._bodies += body_rows(place, call)
-        elif category is not None and (change := change_of(event, category)) is not None:
+        if change is not None:
             self._changes.append(change)
 
     def insert(self, connection: sqlite3.Connection) -> None:
