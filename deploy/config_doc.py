@@ -94,6 +94,8 @@ def kind(wanted: Any) -> str:
         return kind(get_args(wanted)[0])
     if get_origin(wanted) in (UnionType, Union):
         return kind(next(inner for inner in get_args(wanted) if inner is not type(None)))
+    if get_origin(wanted) is tuple:
+        return "list"
     if get_origin(wanted) is Literal:
         return ", ".join(map(str, get_args(wanted)))
     return _KINDS[wanted]
@@ -107,7 +109,7 @@ def default(room: str, field: msgspec.structs.FieldInfo) -> str:
     if room and taken in Settings.__struct_fields__:
         return f"the installation's `{taken}`"
     value = field.default
-    if value is None:
+    if value is None or value == ():
         return "none"
     if field.name.endswith("_bytes"):
         for size, unit in _UNITS:

@@ -91,6 +91,7 @@ def _settings(folder: str, bus_url: str) -> dict[str, str]:
         "TRUNKLINE_GATEWAY_PORT": str(_free_port()),
         "TRUNKLINE_API_PORT": str(_free_port()),
         "TRUNKLINE_LOG_LEVEL": "error",
+        "TRUNKLINE_TARGETS_ALLOW": "loopback",
     }
 
 

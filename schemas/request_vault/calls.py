@@ -42,8 +42,8 @@ class CallSummary(msgspec.Struct, frozen=True):
 
 class CallPage(msgspec.Struct, frozen=True):
     """A page that a rare filter makes short may have fewer calls than asked for though there are more: only
-    `next_cursor` says that this is the end. text_behind: how many of the newest calls are not in the text
-    index yet, when the query asks for text."""
+    `next_cursor` says that this is the end. text_behind: how many of the newest records, calls or not,
+    the text index has not passed yet, when the query asks for text; it lacks no more calls than that."""
 
     calls: tuple[CallSummary, ...]
     next_cursor: str | None

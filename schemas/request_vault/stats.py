@@ -68,7 +68,7 @@ class VaultStats(msgspec.Struct, frozen=True):
     published_to: int  # decisions up to this number of partition 0 are on the bus
     engine: str = ""
     models: tuple[ModelState, ...] = ()
-    text_behind: int = 0  # calls that are not in the text index yet
+    text_behind: int = 0  # newest records, calls or not, that the text index has not passed yet
     usage: tuple[BucketUsage, ...] = ()
     retention: RetentionRound | None = None
     erasures: int = 0

@@ -76,24 +76,36 @@ class Settings(msgspec.Struct, frozen=True):
     else the user's data folder. bus_url: `embedded:` is a journal in the data folder, `embedded:PATH` one in
     that file; or `amqp://` or `amqps://USER:PASSWORD@HOST[:PORT][/VHOST]`. vault_url: `sqlite:` keeps the log
     in the data folder, `sqlite:PATH` in that file. redis_url: what instances share, `memory:` or
-    `redis://...`. bind: the address that gateway and API listen on. gateway_domain: host names below it are
-    addresses of the host scheme.
-    gateway_port, api_port: 0 lets the system choose. gateway_public_url: by what address others reach the
-    gateway, such as `https://gw.example.com`, when that is not where it listens (a container, a proxy in
-    front); without a path; empty: worked out from bind and port. log_format: on standard error; `auto` is
-    pretty on a terminal, else JSON, a line each. log_level: `auto` is warning under `up`, else info."""
+    `redis://...`. secret_key: the installation's key, 32 bytes in base64url; older ones behind it, after
+    commas; empty: that of `installation.key` in the data folder.
+    bind: the address that gateway and API listen on. gateway_domain: host names below it are addresses of the
+    host scheme. gateway_port, api_port: 0 lets the system choose. gateway_public_url: by what address others
+    reach the gateway, such as `https://gw.example.com`, when that is not where it listens (a container, a
+    proxy in front); without a path; empty: worked out from bind and port.
+    targets_allow: what outgoing calls may reach beside the public internet: names of ranges (`loopback`,
+    `private`), networks, addresses. Not given: `loopback` and `private` under `up`, else nothing.
+    targets_deny: what they may not reach at all, whatever is allowed.
+    log_format: on standard error; `auto` is pretty on a terminal, else JSON, a line each. log_level: `auto`
+    is warning under `up`, else info."""
 
     data_dir: str
     bus_url: str = "embedded:"
     vault_url: str = "sqlite:"
     redis_url: str = "memory:"
+    secret_key: str = ""
     bind: str = "127.0.0.1"
     gateway_domain: str = "localhost"
     gateway_port: Port = 7080
     api_port: Port = 7081
     gateway_public_url: PublicUrl = ""
+    targets_allow: tuple[str, ...] = ()
+    targets_deny: tuple[str, ...] = ()
     log_format: LogFormat = "auto"
     log_level: LogLevel = "auto"
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={hidden(name, getattr(self, name))!r}" for name in self.__struct_fields__)
+        return f"Settings({', '.join(shown)})"
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -1,8 +1,9 @@
 """What instances of a service share and may lose: on Redis, or nothing shared with `memory:`.
 
-So far the dedupe inbox of subscriptions whose effects cannot simply be repeated: `Router(..., inbox=...)`.
-Opened from the setting `redis_url`: `memory:` or `redis://`, `rediss://`. Connecting waits for the first use,
-so that a Redis that is down stops only what needs it, which then pauses (Unavailable) and goes on by itself.
+The dedupe inbox of subscriptions whose effects cannot simply be repeated, `Router(..., inbox=...)`, is here;
+`limits` keeps its counts there too. Opened from the setting `redis_url`: `memory:` or `redis://`,
+`rediss://`. Connecting waits for the first use, so that a Redis that is down stops only what needs it, which
+then pauses (Unavailable) and goes on by itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = timedelta(days=7)
 TIMEOUT_S = 2.0
+CONNECTIONS = 32
 
 
 class RedisUrlInvalid(CannotOpen):
@@ -36,11 +38,11 @@ class RedisInbox:
         self._client = client
 
     async def holds(self, subscription: str, identity: Identity) -> bool:
-        with _translated():
+        with translated():
             return bool(await self._client.exists(_key(subscription, identity)))
 
     async def add(self, subscription: str, identity: Identity) -> None:
-        with _translated():
+        with translated():
             await self._client.set(_key(subscription, identity), b"", ex=REMEMBERED)
 
 
@@ -51,25 +53,40 @@ async def open_inbox(url: str) -> AsyncIterator[Inbox | None]:
     if url == "memory:":
         yield None
         return
+    async with open_client(url) as client:
+        yield RedisInbox(client)
+
+
+@asynccontextmanager
+async def open_client(url: str) -> AsyncIterator[Redis]:
+    """A client that connects when it is used; more than CONNECTIONS commands at once wait for each other.
+    Raises RedisUrlInvalid."""
     # The driver is loaded by those who use it only: it would be a tenth of a second of every start.
-    from redis.asyncio import Redis
+    from redis.asyncio import BlockingConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 
     try:
-        client = Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 1)
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=TIMEOUT_S,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
         )
     except ValueError as error:
         raise RedisUrlInvalid(f"redis_url is no address of a Redis: {error}") from error
+    client = Redis.from_pool(pool)
     try:
-        yield RedisInbox(client)
+        yield client
     finally:
         await client.aclose()
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """The driver's errors as Unavailable."""
     from redis.exceptions import RedisError
 
     try:

@@ -6,7 +6,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from bus.connect import Bus, connect
 from services import catalog
@@ -19,6 +22,8 @@ from services.cli.exits import Trouble
 
 DRAIN_S = 10.0
 JOURNAL = "bus.journal"
+TARGETS = "targets_allow"
+AT_HOME = ("loopback", "private")
 
 
 def prepare(data_dir: Path | None, *, quiet: bool) -> Loaded:
@@ -42,6 +47,23 @@ def prepare(data_dir: Path | None, *, quiet: bool) -> Loaded:
             exit_code=exits.CONFIG,
         ) from error
     return loaded
+
+
+def at_home(loaded: Loaded) -> Loaded:
+    """The settings as `up` takes them: who runs everything on one machine calls what is on it, and beside
+    it, unless the targets to allow were set."""
+    if TARGETS in loaded.given:
+        return loaded
+    rooms = {
+        name: room if f"{name}.{TARGETS}" in loaded.given else _reaching(room)
+        for name, room in loaded.rooms.items()
+    }
+    return msgspec.structs.replace(loaded, settings=_reaching(loaded.settings), rooms=rooms)
+
+
+def _reaching(settings: Any) -> Any:
+    known = TARGETS in settings.__struct_fields__
+    return msgspec.structs.replace(settings, **{TARGETS: AT_HOME}) if known else settings
 
 
 @asynccontextmanager

@@ -29,9 +29,9 @@ def up(
 ) -> int:
     """Start everything in this process. Ctrl-C ends it and loses nothing."""
     from services.chassis.host import run_loop
-    from services.cli.running import prepare
+    from services.cli.running import at_home, prepare
 
-    return run_loop(_up(prepare(data_dir, quiet=True), sample=sample, as_json=json))
+    return run_loop(_up(at_home(prepare(data_dir, quiet=True)), sample=sample, as_json=json))
 
 
 async def _up(loaded: Loaded, *, sample: bool, as_json: bool) -> int:
@@ -89,6 +89,8 @@ def _tell(found: Credentials, loaded: Loaded, sample_url: str | None, *, first: 
         ("Bucket", found.bucket),
         ("Data", str(loaded.data_dir)),
     ]
+    reached = ("the internet", *loaded.rooms["traffic_gateway"].targets_allow)
+    rows.append(("Targets", f"{', '.join(reached)}  (TRUNKLINE_TARGETS_ALLOW)"))
     if sample_url:
         rows.insert(2, ("Sample", f"{sample_url}  (a small tea shop to send calls to)"))
     if loaded.file is not None:

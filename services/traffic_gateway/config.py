@@ -10,7 +10,8 @@ from services.chassis.config import PublicUrl
 class Config(msgspec.Struct, frozen=True):
     """bind, port: where it listens; port_fixed: the port was set, so it does not move when it is taken.
     domain: host names below it are addresses of the host scheme. public_url: by what address others reach it;
-    empty: worked out from bind and port.
+    empty: worked out from bind and port. targets_allow, targets_deny: which networks calls may go to, and
+    may not.
 
     connect_timeout_s: resolving, connecting and TLS together. wait_timeout_s: from the request's last byte to
     the response's head. idle_timeout_s: between two pieces of a body; a stream may last as long as it says
@@ -27,6 +28,8 @@ class Config(msgspec.Struct, frozen=True):
     port_fixed: bool = False
     domain: str = "localhost"
     public_url: PublicUrl = ""
+    targets_allow: tuple[str, ...] = ()
+    targets_deny: tuple[str, ...] = ()
     connect_timeout_s: float = 10.0
     wait_timeout_s: float = 60.0
     idle_timeout_s: float = 300.0

@@ -23,7 +23,8 @@ NAME = "traffic_gateway"
 @asynccontextmanager
 async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
     """Ready when the port is open; leaving it lets calls in flight finish, then sends or spools what was
-    captured."""
+    captured. Raises ConfigInvalid for targets that nobody can read."""
+    policy = Policy.of(config.targets_allow, config.targets_deny)
     async with (
         Access.open(ground) as access,
         Relay.open(
@@ -33,7 +34,7 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
             max_spool_bytes=config.max_spool_bytes,
         ) as relay,
         asyncio.TaskGroup() as tasks,
-        Outgoing(Policy(), ground.clock, limits(config)) as outgoing,
+        Outgoing(policy, ground.clock, limits(config)) as outgoing,
     ):
         recorder = Recorder(relay, ground.clock, tasks)
         gateway = Gateway(config, access, outgoing, recorder, ground.clock, ground.ids)

@@ -40,6 +40,13 @@ HEAD_TOO_LARGE = ProblemKind(
     "The request's headers together are longer than the gateway takes.",
     "Send fewer or shorter headers.",
 )
+LOOP_DETECTED = ProblemKind(
+    "loop-detected",
+    508,
+    "The call goes round in a circle",
+    "The call's target is this gateway again, directly or by way of others: it would be relayed for ever.",
+    "Name the API itself as the target, once, and not an address of the gateway.",
+)
 CAPTURE_FAILED = ProblemKind(
     "capture-failed",
     503,
@@ -49,7 +56,7 @@ CAPTURE_FAILED = ProblemKind(
     "Make room on the disk or bring the bus back, and look at the target before calling again.",
 )
 
-KINDS = (ADDRESS_INVALID, BUCKET_UNKNOWN, BUCKET_UNCHECKED, HEAD_TOO_LARGE, CAPTURE_FAILED)
+KINDS = (ADDRESS_INVALID, BUCKET_UNKNOWN, BUCKET_UNCHECKED, HEAD_TOO_LARGE, LOOP_DETECTED, CAPTURE_FAILED)
 
 _STATUS: dict[type[OutgoingError], tuple[int, str]] = {
     BodyFailed: (400, "The request's body broke off"),
@@ -77,6 +84,7 @@ __all__ = [
     "HEAD_TOO_LARGE",
     "INTERNAL_ERROR",
     "KINDS",
+    "LOOP_DETECTED",
     "REQUEST_INVALID",
     "of_bus",
     "of_failure",

@@ -41,6 +41,7 @@ from services.traffic_gateway.config import Config
 from services.traffic_gateway.domain.capture import Budget, Capture, Headed, Tap
 from services.traffic_gateway.domain.framing import Framing
 from services.traffic_gateway.domain.headers import CALL_ID, RequestHeaders, ResponseHeaders
+from services.traffic_gateway.domain.loops import Loops
 from services.traffic_gateway.edge import problems
 from services.traffic_gateway.edge.answering import HTTP11, Answer, Written
 from services.traffic_gateway.edge.bin import echo
@@ -73,6 +74,7 @@ class Gateway:
         self._recorder = recorder
         self._clock = clock
         self._ids = ids
+        self._loops = Loops(config.domain, config.public_url, ids.new())
         self._budget = Budget(config.capture_memory_bytes)
         self._keep = Written(keep_alive=True)
         self._close = Written(keep_alive=False)
@@ -81,6 +83,10 @@ class Gateway:
         began = self._clock.monotonic()
         key = "_"
         try:
+            if "Via" in request.headers and self._loops.closed(request.headers.getall("Via")):
+                raise problems.LOOP_DETECTED.of(
+                    "this call was relayed by this gateway before: its Via says so"
+                )
             address = self._address(request)
             key = address.key
             bucket = await self._buckets.bucket(key)
@@ -103,6 +109,8 @@ class Gateway:
         if headers.size_bytes > self._config.max_head_bytes:
             limit = self._config.max_head_bytes
             raise problems.HEAD_TOO_LARGE.of(f"{headers.size_bytes} bytes of headers; the limit is {limit}")
+        if target is not None and self._loops.may_begin(target):
+            headers.headers.append(self._loops.mark)
         call = self._capture(request, bucket, target, headers, began)
         answer = Answer(request, call.id if call.mode != "off" else None)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,20 +25,6 @@ class Happened(Fact, frozen=True):
 
 
 Lines = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    """Logging is the process's own: put back what was there."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    quieter = (*telemetry.QUIETER, *telemetry.MUTE)
-    levels = {name: logging.getLogger(name).level for name in quieter}
-    yield
-    root.handlers, root.level = handlers, level
-    for name in quieter:
-        logging.getLogger(name).setLevel(levels[name])
-    structlog.reset_defaults()
 
 
 @pytest.fixture

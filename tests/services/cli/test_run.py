@@ -20,7 +20,7 @@ def start(it: Installation, *services: str) -> tuple[subprocess.Popen[str], dict
     """`run` in a process of its own, and what each service told at its start (`<service>` -> url)."""
     process = subprocess.Popen(
         [sys.executable, "-m", "services", "run", *services],
-        env=it.environment | {"TRUNKLINE_LOG_FORMAT": "json"},
+        env=it.environment | {"TRUNKLINE_LOG_FORMAT": "json", "TRUNKLINE_TARGETS_ALLOW": "loopback"},
         cwd=it.data_dir.parent,
         stderr=subprocess.PIPE,
         text=True,

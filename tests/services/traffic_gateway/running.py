@@ -23,6 +23,7 @@ from services.traffic_gateway.service import limits
 from tests.services.loopback import Target
 
 KEY = "7xzcnsgbwox2"
+LOOPBACK = Policy.of(allow=("loopback",))
 
 
 class Relay:
@@ -101,7 +102,7 @@ async def gateway(
     relay, buckets = Relay(), Buckets(capture, body_cap_bytes)
     async with (
         asyncio.TaskGroup() as tasks,
-        Outgoing(policy or Policy(), clock, limits(config)) as outgoing,
+        Outgoing(policy or LOOPBACK, clock, limits(config)) as outgoing,
     ):
         recorder = Recorder(relay, clock, tasks)
         handler = Gateway(config, buckets, outgoing, recorder, clock, Ids(clock))

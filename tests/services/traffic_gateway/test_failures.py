@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from typing import Any
 
@@ -112,10 +111,11 @@ async def test_a_target_that_does_not_speak_tls() -> None:
 
 
 async def test_a_target_that_the_policy_forbids() -> None:
-    policy = Policy(denied=(ipaddress.ip_network("127.0.0.0/8"),))
-    async with target(OK) as api, gateway(policy=policy) as at:
+    async with target(OK) as api, gateway(policy=Policy()) as at:
         status, problem = await get(at, at.path(api))
         assert (status, problem["type"]) == (403, "urn:trunkline:error:target-refused")
+        assert "127.0.0.1 is in loopback (127.0.0.0/8, RFC 1122)" in problem["detail"]
+        assert "adding loopback to TRUNKLINE_TARGETS_ALLOW" in problem["detail"]
         check(await at.relay.call(), "target-refused", 403)
         assert api.connections == 0
 

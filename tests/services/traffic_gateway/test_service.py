@@ -28,11 +28,12 @@ from tests.services.loopback import dial, target
 from tests.services.traffic_gateway.running import KEY
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+GATEWAY = Config(port=0, targets_allow=("loopback",))
 SUBSCRIPTIONS = (*vault_contract.SUBSCRIPTIONS, *identity_contract.SUBSCRIPTIONS)
 
 
 @asynccontextmanager
-async def installation(folder: Path) -> AsyncIterator[tuple[Bus, int]]:
+async def installation(folder: Path, config: Config = GATEWAY) -> AsyncIterator[tuple[Bus, int]]:
     """Vault, identity and gateway; the bus, and the gateway's port."""
     clock = SystemClock()
     announced: dict[str, str] = {}
@@ -43,7 +44,7 @@ async def installation(folder: Path) -> AsyncIterator[tuple[Bus, int]]:
         ground = Ground(bus, clock, Ids(clock), folder, announced.__setitem__)
         await up.enter_async_context(vault_service.build(VaultConfig(), ground))
         await up.enter_async_context(identity_service.build(IdentityConfig(), ground))
-        await up.enter_async_context(gateway_service.build(Config(port=0), ground))
+        await up.enter_async_context(gateway_service.build(config, ground))
         port = urlsplit(announced["url"]).port
         assert port is not None
         yield bus, port
@@ -116,3 +117,10 @@ async def test_it_starts_and_stops_again_and_again(tmp_path: Path) -> None:
             async with installation(tmp_path) as (bus, port):
                 await bus.ask(PutBucket(f"c{turn}", "first", KEY))
                 assert (await call(port, api.authority)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_by_itself_it_calls_the_public_internet_only(tmp_path: Path) -> None:
+    async with target(OK) as api, installation(tmp_path, Config(port=0)) as (bus, port):
+        await bus.ask(PutBucket("c1", "first", KEY))
+        assert (await call(port, api.authority)).startswith(b"HTTP/1.1 403 ")
+        assert api.connections == 0
