@@ -1,5 +1,6 @@
-"""`python -m bench [bus] [gateway] [startup] [vault [options]]`: all of them when none is named; the vault's
-options are in `bench/vault/run.py`. Needs a RabbitMQ, the vault a PostgreSQL: `make bench` starts them."""
+"""`python -m bench [bus] [gateway] [redaction] [startup] [vault [options]]`: all of them when none is named;
+the vault's options are in `bench/vault/run.py`. Bus and gateway need a RabbitMQ, the vault a PostgreSQL:
+`make bench` starts them."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ import sys
 from bench import startup
 from bench.bus import run as bus
 from bench.gateway import run as gateway
+from bench.redaction import run as redaction
 from bench.vault import run as vault
 
-NAMES = ("bus", "gateway", "startup", "vault")
+NAMES = ("bus", "gateway", "redaction", "startup", "vault")
 
 
 def _amqp_url() -> str:
@@ -35,6 +37,8 @@ async def main(arguments: list[str]) -> None:
             await bus.run(_amqp_url())
         elif name == "gateway":
             await gateway.run(_amqp_url())
+        elif name == "redaction":
+            await redaction.run()
         elif name == "vault":
             await vault.run(options)
         else:

@@ -17,6 +17,7 @@ from schemas.operation import Operation
 
 CATEGORY = "identity"
 CaptureMode = Literal["relaxed", "strict", "off"]
+RedactionMode = Literal["default", "strict", "raw"]
 DEFAULT_BODY_CAP_BYTES = 1024 * 1024
 MAX_BODY_CAP_BYTES = 8 * 1024 * 1024
 
@@ -29,6 +30,21 @@ class Retention(msgspec.Struct, frozen=True):
     max_age_s: int | None = None
     max_calls: int | None = None
     max_bytes: int | None = None
+
+
+class Redaction(msgspec.Struct, frozen=True):
+    """What is masked in a bucket's calls before they are published.
+
+    mode: `default` masks what is known to be secret, and what the rules below name; `strict` drops every
+    value of headers, queries, JSON and forms, and other bodies whole; `raw` masks nothing. headers: names,
+    in any case. paths: JSON paths (RFC 9535) into JSON bodies, without filters. patterns: regular expressions
+    in RE2's syntax, searched for in each value and in each line of plain text.
+    """
+
+    mode: RedactionMode = "default"
+    headers: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 class BucketCreated(Fact, frozen=True):

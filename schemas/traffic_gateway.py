@@ -76,6 +76,30 @@ class Timings(msgspec.Struct, frozen=True):
     receive_ms: float | None = None
 
 
+MaskedWhere = Literal[
+    "request.url",
+    "request.header",
+    "request.body",
+    "response.header",
+    "response.body",
+]
+
+
+class Masked(msgspec.Struct, frozen=True):
+    """What one redaction rule masked in one place of a call.
+
+    rule: `strict`, or the kind of secret, as its mark `[redacted:<kind>:<8 hex>]` names it (docs/redaction.md
+    lists them); `bucket-header`, `bucket-path` and `bucket-pattern` are the bucket's own. name: what told
+    that it is one: the name of a header, parameter or key, a bucket's path or expression; empty when the
+    value did. count: how often.
+    """
+
+    where: MaskedWhere
+    rule: str
+    name: str
+    count: int = 1
+
+
 class CallCaptured(Fact, frozen=True):
     """Subject: the call's id. Key: the bucket's. `response` is None when none came; with an error both may be
     there.
@@ -101,6 +125,7 @@ class CallCaptured(Fact, frozen=True):
     origin: Literal["gateway", "replay", "import", "bin"] = "gateway"
     replay_of: str | None = None
     strict: bool = False
+    redacted: tuple[Masked, ...] = ()
 
 
 class CapturesLost(Fact, frozen=True):

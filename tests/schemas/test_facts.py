@@ -45,6 +45,7 @@ from schemas.traffic_gateway import (
     CapturedRequest,
     CapturedResponse,
     CapturesLost,
+    Masked,
     Timings,
 )
 from services import catalog
@@ -82,6 +83,10 @@ EXAMPLES: tuple[Fact, ...] = (
         origin="replay",
         replay_of="019c1360-1d62-7000-8000-000000000000",
         strict=True,
+        redacted=(
+            Masked("request.header", "cookie", "cookie"),
+            Masked("response.body", "jwt", "", 3),
+        ),
     ),
     CapturesLost(BUCKET, 17, MOMENT),
     BucketCreated(BUCKET, "orders", "default", "strict", 2048, Retention(86_400, 1000, 10**9)),
@@ -120,10 +125,12 @@ EXAMPLES: tuple[Fact, ...] = (
 BEFORE: dict[str, Fact] = {
     "identity.bucket.created-1": BucketCreated(BUCKET, "orders", "default", "strict", 2048),
     "identity.bucket.changed-1": BucketChanged(BUCKET, "all orders", "off", 4096),
+    "traffic.call.captured-1": msgspec.structs.replace(EXAMPLES[0], redacted=()),
 }
 NAMES = {
     BucketCreated: "identity.bucket.created-1-retention",
     BucketChanged: "identity.bucket.changed-1-retention",
+    CallCaptured: "traffic.call.captured-1-redacted",
 }
 
 

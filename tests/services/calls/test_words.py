@@ -130,7 +130,7 @@ def test_a_call_without_response_or_bodies() -> None:
 @pytest.mark.parametrize(
     ("headers", "data", "found"),
     [
-        ((("Content-Encoding", "gzip"), JSON), gzip.compress(b'{"a": "tea"}'), [["a", "tea"]]),
+        ((("Content-Encoding", "gzip"), JSON), gzip.compress(b'{"a": "tea"}', mtime=0), [["a", "tea"]]),
         ((("Content-Encoding", "gzip"), JSON), b'{"a": "tea"}', []),
         ((("Content-Encoding", "odd"), JSON), b"tea", []),
         ((("Content-Type", "text/plain; charset=iso-8859-1"),), b"gr\xfcn", [["grün"]]),

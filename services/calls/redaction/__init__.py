@@ -1,7 +1,10 @@
 """What must not be published of a call: masked before anything leaves the process that captured it. Pure.
 
-Called by whoever makes a `CallCaptured`. For now the values of headers that carry credentials; names stay, so
-that one sees that they were sent. Bodies and query parameters are captured as they were.
+Called by whoever makes a `CallCaptured`: a `redactor.Redactor` for each bucket. A secret gives way to
+`[redacted:<kind>:<8 hex of an HMAC under the bucket's key>]`, so that equal secrets stay comparable, and
+every other byte stays as it was. docs/redaction.md says what is found, and what is not.
+
+`redact_headers` alone is for who has no bucket's settings and key.
 """
 
 from __future__ import annotations
@@ -9,27 +12,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from schemas.traffic_gateway import Headers
+from services.calls.redaction.rules import MASK, SECRET_HEADERS
 
-MASK = "[redacted:header]"
-
-SECRET_HEADERS = frozenset(
-    (
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "api-key",
-        "apikey",
-        "x-api-key",
-        "x-apikey",
-        "x-access-token",
-        "x-amz-security-token",
-        "x-auth-token",
-        "x-csrf-token",
-        "x-goog-api-key",
-        "x-xsrf-token",
-    )
-)
+__all__ = ["MASK", "SECRET_HEADERS", "is_secret", "redact_headers"]
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,1 @@
+"""What redaction costs a call, beside the way it could be done: one expression after the other."""
