@@ -19,7 +19,8 @@ from services.request_vault.store.postgres.rows import fetch, restored, stored
 from services.request_vault.store.postgres.texts import Texts
 from services.request_vault.store.postgres.walking import Walking
 
-FIRST_LOOK = 1000
+LOOKS = (2, 30)
+"""How many pages of calls that hold the words are looked at first."""
 
 _FIELDS = ", ".join(f"c.{name}" for name in CallRow._fields)
 
@@ -37,7 +38,7 @@ async def search(
     are looked at by themselves before as many as may be are gathered."""
     scans = [port.SCAN_CALLS]
     if query.where is not None and any(isinstance(term, Words) for term in within(query.where)):
-        scans.insert(0, min(port.SCAN_CALLS, FIRST_LOOK))
+        scans = [*(min(port.SCAN_CALLS, pages * query.limit) for pages in LOOKS), port.SCAN_CALLS]
     for scan in scans:
         found = await _searched(connection, generations, query, partition, before, after, texts, scan)
         if len(found.calls) == query.limit or not found.more:

@@ -81,14 +81,16 @@ class Texts:
         if of_bucket is None or before <= first:
             return []
         sought = wanted(phrase)
-        condition = " OR ".join(f"{column} @@ $1::tsquery" for column in sought.streams)
+        holds = " OR ".join(f"{column} @@ q.sought::tsquery" for column in sought.streams)
         found: list[int] = []
         for shards in _groups(first, before, newest_first):
-            query = " | ".join(f"({_tsquery(sought, _mark(of_bucket, shard))})" for shard in shards)
+            # Shard by shard: one query over all would compare each candidate with the phrase of each shard.
             # The sum keeps the planner from walking the places.
             rows = await connection.fetch(
-                f"SELECT place FROM {table} WHERE ({condition}) AND place + 0 >= $2 AND place + 0 < $3",
-                query,
+                f"""SELECT t.place FROM unnest($1::text[]) q (sought), LATERAL (
+                    SELECT place FROM {table} WHERE ({holds}) AND place + 0 >= $2 AND place + 0 < $3 OFFSET 0
+                ) t""",
+                [_tsquery(sought, _mark(of_bucket, shard)) for shard in shards],
                 first,
                 before,
             )

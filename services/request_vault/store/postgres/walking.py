@@ -10,9 +10,7 @@ index has the form that the index has.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 from services.calls.query import AllOf, AnyOf, Compared, Is, StatusClass, Term, Text, Words
 from services.request_vault.domain import chain
@@ -54,22 +52,28 @@ _INDEXED = {
     "starred": "starred = 1",
     "shared": "share IS NOT NULL",
 }
-"""By index, what its entries are found by. Of a long text it knows the beginning only: `cheap` or the
-search's other conditions compare the rest."""
+"""By index, what its entries are found by. Of a long text it knows the beginning only: the search's other
+conditions compare the rest."""
 
 
-class Walk(msgspec.Struct, frozen=True):
-    """arms: SELECTs of places (w_place) that together hold every call that is wanted, unordered. cheap:
-    conditions over what else of the index they select, true of every call that is wanted."""
+class Arm(NamedTuple):
+    """entries: a SELECT of places (w_place), unordered. calls: when it is over the table of calls, the
+    condition of that."""
 
-    arms: tuple[str, ...]
-    cheap: str = ""
+    entries: str
+    calls: str = ""
+
+
+class Walk(NamedTuple):
+    """arms: together they hold every call that is wanted."""
+
+    arms: tuple[Arm, ...]
 
     def entries(self, order: str) -> str:
         if len(self.arms) == 1:
-            return f"{self.arms[0]} ORDER BY w_place {order}"
+            return f"{self.arms[0].entries} ORDER BY w_place {order}"
         # Each arm in order by itself: so they are merged, and no further than is asked for.
-        arms = " UNION ALL ".join(f"({arm} ORDER BY w_place {order})" for arm in self.arms)
+        arms = " UNION ALL ".join(f"({arm.entries} ORDER BY w_place {order})" for arm in self.arms)
         return f"SELECT DISTINCT w_place FROM ({arms}) a ORDER BY w_place {order}"
 
 
@@ -105,7 +109,7 @@ class Walking:
         self.parameters: dict[str, Any] = {"bucket": stored(query.bucket), "scan": scan, "probe": PROBE}
         self._conditions = Conditions(self.parameters)
         self.source = ""
-        self.order = f"ORDER BY w.w_place {self._order}"
+        self.order = f"ORDER BY c.place {self._order}"
 
     async def prepared(self) -> Walking:
         query = self._query
@@ -126,10 +130,13 @@ class Walking:
         if nested:
             await self._bound_by_scan()
             await self._look_up([phrase for phrase in nested if phrase not in phrases])
-        conditions = [*_plain(query, self._conditions), *wanted]
-        self.source = f"""FROM ({self._walk.entries(self._order)} LIMIT :scan) w
-            JOIN {self._generations.call} c ON c.place = w.w_place
-            WHERE {" AND ".join(conditions)} {self._walk.cheap}"""
+        call, walk = self._generations.call, self._walk
+        if len(walk.arms) == 1 and walk.arms[0].calls:  # an entry's row is read once, where the index points
+            wanted_by = walk.arms[0].calls
+            source = f"(SELECT * FROM {call} WHERE {wanted_by} ORDER BY place {self._order} LIMIT :scan) c"
+        else:
+            source = f"({walk.entries(self._order)} LIMIT :scan) w JOIN {call} c ON c.place = w.w_place"
+        self.source = f"FROM {source} WHERE {' AND '.join([*_plain(query, self._conditions), *wanted])}"
         return self
 
     async def reached(self) -> int | None:
@@ -179,7 +186,7 @@ class Walking:
 
     async def _thinnest(self, walks: list[Walk]) -> Walk:
         if not walks:
-            walks = [self._newest()]
+            walks = [Walk((self._arm("newest"),))]
         if len(walks) == 1:
             return walks[0]
         spreads: list[tuple[bool, int, int]] = []
@@ -208,37 +215,19 @@ class Walking:
         if query.method is not None:
             terms = (Text("method", (query.method,)), *terms)
         if query.status_class is not None:
-            bind = self._conditions.bind
-            yield Walk(
-                (self._arm("status", query.status_class, ", status AS w_status"),),
-                "" if query.status is None else f"AND w_status = {bind(query.status)}",
-            )
+            yield Walk((self._arm("status", query.status_class),))
         if query.error or query.error_slug is not None:
             yield Walk((self._arm("error"),))
         for term in terms:
-            arms = self._arms(term)
-            if arms is not None:
+            if (arms := self._arms(term)) is not None:
                 yield Walk(tuple(arms))
-
-    def _newest(self) -> Walk:
-        cheap = ""
-        bind = self._conditions.bind
-        if self._query.since_us is not None:
-            cheap += f"AND w_started_us >= {bind(self._query.since_us)} "
-        if self._query.before_us is not None:
-            cheap += f"AND w_started_us < {bind(self._query.before_us)}"
-        return Walk((self._arm("newest", columns=", started_us AS w_started_us"),), cheap)
 
     def _listed(self, phrase: Words) -> Walk:
         name = self._conditions.phrases[phrase]
-        return Walk(
-            (
-                f"SELECT value AS w_place FROM unnest(:{name}) l (value) "
-                "WHERE value >= :first AND value < :end",
-            )
-        )
+        places = f"SELECT value AS w_place FROM unnest(:{name}) l (value)"
+        return Walk((Arm(f"{places} WHERE value >= :first AND value < :end"),))
 
-    def _arms(self, term: Term) -> list[str] | None:
+    def _arms(self, term: Term) -> list[Arm] | None:
         """Selects of places that together have every call that the term wants; None when that takes the whole
         table."""
         match term:
@@ -253,13 +242,12 @@ class Walking:
             case Is("starred" | "shared" as what):
                 return [self._arm(what)]
             case Text("tag", (tag,)):
-                return [
-                    f"""SELECT place AS w_place FROM {self._generations.tag} WHERE bucket = :bucket
+                entries = f"""SELECT place AS w_place FROM {self._generations.tag} WHERE bucket = :bucket
                     AND left(tag, 200) = left({self._conditions.bind(stored(tag))}, 200)
                     AND place >= :first AND place < :end"""
-                ]
+                return [Arm(entries)]
             case AnyOf(terms):
-                found: list[str] = []
+                found: list[Arm] = []
                 for each in terms:
                     arms = self._arms(each)
                     if arms is None:
@@ -270,14 +258,13 @@ class Walking:
                 return next((arms for each in terms if (arms := self._arms(each)) is not None), None)
         return None
 
-    def _arm(self, index: str, value: str | int | None = None, columns: str = "") -> str:
+    def _arm(self, index: str, value: str | int | None = None) -> Arm:
         self._set_bounds()
-        condition = ""
+        calls = "bucket = :bucket AND place >= :first AND place < :end AND deleted_us IS NULL"
         if index in _INDEXED:
             bound = "" if value is None else self._conditions.bind(value)
-            condition = f"AND {_INDEXED[index].format(value=bound)}"
-        return f"""SELECT place AS w_place{columns} FROM {self._generations.call}
-            WHERE bucket = :bucket AND place >= :first AND place < :end AND deleted_us IS NULL {condition}"""
+            calls += f" AND {_INDEXED[index].format(value=bound)}"
+        return Arm(f"SELECT place AS w_place FROM {self._generations.call} WHERE {calls}", calls)
 
 
 def _terms(query: CallQuery) -> Iterator[Term]:

@@ -16,6 +16,7 @@ from services.request_vault.store.sqlite.rows import fetch, select
 from services.request_vault.store.sqlite.texts import Texts
 from services.request_vault.store.sqlite.walking import Walking
 
+FIRST_PAGES = 2
 WORD_SCANS = (1_500, 6_000)
 
 _calls_decoder = msgspec.json.Decoder(list[tuple[int, CallRow]])
@@ -35,7 +36,8 @@ def search(
 ) -> FoundCalls:
     """`Store.search_calls`."""
     # Of words, all places are fetched that are looked at: mostly a few fill the page.
-    for scan in (*WORD_SCANS, port.SCAN_CALLS) if asks_for_words(query) else (port.SCAN_CALLS,):
+    words = (FIRST_PAGES * query.limit, *WORD_SCANS)
+    for scan in (*words, port.SCAN_CALLS) if asks_for_words(query) else (port.SCAN_CALLS,):
         walking = Walking(
             connection,
             generations,
