@@ -2,7 +2,8 @@
 
 Servers: take `amqp_url`, `redis_url`, `postgres_url`, or `broker` to kill and restart RabbitMQ; the marker
 follows by itself, and `make test-embedded` leaves such tests out. They are run by `make test`, or one file of
-them by `python -m deploy.stack run -- pytest FILE`.
+them by `python -m deploy.stack run -- pytest FILE`. Tests that run side by side (`-n auto`) have servers of
+their own each.
 
 Rules: a test that leaves a task behind fails. A test that skips fails, unless
 `@pytest.mark.capability("...")` says that a transport or store may lack what it is about.
@@ -13,13 +14,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 
-from deploy.stack import Server, Stack
+from deploy.stack import Server, Stack, copies
+from services.chassis import telemetry
 from tests.vhosts import Vhosts
 
 MARKER_OF_FIXTURE = {
@@ -37,15 +41,19 @@ MARKER_OF_FIXTURE = {
 
 
 @pytest.fixture(scope="session")
-def stack() -> Stack:
-    """The servers that this run was started under."""
-    found = Stack.attached()
-    if found is None:
-        pytest.fail(
-            "this test needs servers: run it with `make test`, or `python -m deploy.stack run -- pytest ...`",
-            pytrace=False,
-        )
-    return found
+def stack() -> Iterator[Stack]:
+    """The servers that this run was started under: of several stacks one that no other worker has."""
+    attached = Stack.attached()
+    for found in attached:
+        with found.taken() as own:
+            if own:
+                yield found
+                return
+    if attached:
+        why = f"others run tests on the {len(attached)} stack(s) there are: see --copies of"
+    else:
+        why = "this test needs servers: run it with `make test`, or"
+    pytest.fail(f"{why} `python -m deploy.stack run -- pytest ...`", pytrace=False)
 
 
 def _server(stack: Stack, name: str) -> Server:
@@ -113,6 +121,12 @@ def postgres_url(stack: Stack) -> str:
     return _server(stack, "postgres").url
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many workers `-n auto` is: each needs a stack of its own, when there are any."""
+    return len(Stack.attached()) or copies()
+
+
 # --- rules
 # ------------------------------------------------------------------------------------------------------------
 
@@ -122,6 +136,21 @@ def no_leaked_task(request: pytest.FixtureRequest) -> None:
     """Fail a coroutine test after which a task is left, its fixtures' own included."""
     if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
         request.getfixturevalue("_task_watch")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Logging is the process's own: what a test configures ends with it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    others = {name: logging.getLogger(name).level for name in (*telemetry.QUIETER, *telemetry.MUTE)}
+    yield
+    if root.handlers == handlers and not structlog.is_configured():
+        return
+    root.handlers, root.level = handlers, level
+    for name, before in others.items():
+        logging.getLogger(name).setLevel(before)
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture

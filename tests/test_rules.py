@@ -56,7 +56,7 @@ def test_a_test_that_hangs_fails_on_either_loop(outcomes: _Outcomes) -> None:
         import asyncio, pytest
 
         @pytest.mark.uvloop
-        @pytest.mark.timeout(3)
+        @pytest.mark.timeout(2)
         async def test_hangs():
             await asyncio.Event().wait()
     """
@@ -99,6 +99,45 @@ def test_a_test_that_takes_a_server_is_marked_by_it(outcomes: _Outcomes) -> None
     """
     assert outcomes.of(source, "-m", "not rabbitmq") == {"passed": 1, "deselected": 1}
     assert outcomes.of(source) == {"passed": 1, "errors": 1}
+
+
+def test_tests_that_run_side_by_side_are_held_to_the_rules_too(
+    outcomes: _Outcomes, pytester: pytest.Pytester
+) -> None:
+    source = """
+        import asyncio, pytest
+
+        async def test_leaks():
+            test_leaks.task = asyncio.create_task(asyncio.Event().wait())
+
+        def test_undeclared():
+            pytest.skip("not today")
+
+        def test_with_a_broker(amqp_url):
+            pass
+
+        def test_well_behaved():
+            pass
+    """
+    pytester.makepyfile(test_whole="import pytest; pytest.importorskip('no_such_module')")
+    found = outcomes.of(source, "-n", "1", "--continue-on-collection-errors")
+    assert found == {"passed": 2, "failed": 1, "errors": 3}
+
+
+def test_what_a_test_configures_of_logging_ends_with_it(outcomes: _Outcomes) -> None:
+    source = """
+        import io, logging, structlog
+        from services.chassis import telemetry
+
+        def test_configures():
+            telemetry.configure("json", "error", io.StringIO())
+
+        def test_sees_nothing_of_it(caplog):
+            assert not structlog.is_configured()
+            logging.getLogger().warning("heard")
+            assert "heard" in caplog.text
+    """
+    assert outcomes.of(source) == {"passed": 2}
 
 
 def test_a_test_marked_uvloop_runs_on_both_loops(outcomes: _Outcomes) -> None:

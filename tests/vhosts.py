@@ -1,7 +1,7 @@
 """A pool of empty RabbitMQ virtual hosts, so that each test has a broker of its own as far as names go.
 
-Used by `tests/conftest.py`. Virtual hosts are made and deleted a score at a time: rabbitmqctl takes half a
-second to start, whatever it does.
+Used by `tests/conftest.py`. Virtual hosts are made a score at a time, and those used meanwhile are deleted by
+the same command: rabbitmqctl takes half a second to start, whatever it does.
 """
 
 from __future__ import annotations
@@ -35,36 +35,35 @@ class Vhosts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._broker.running:
-            self._delete()
+        if self._used and self._broker.running:
+            self._broker.control("eval", f"{self._deletion()}.")
 
     def take(self) -> str:
         """The name of a virtual host that nobody has used."""
         if not self._ready:
             self._ready = [f"test-{secrets.token_hex(4)}" for _ in range(BATCH)]
-            self._evaluate(
+            added = _each(
                 self._ready,
                 'rabbit_vhost:add(V, <<"tests">>),'
                 'rabbit_auth_backend_internal:set_permissions(<<"trunkline">>, V,'
                 ' <<".*">>, <<".*">>, <<".*">>, <<"tests">>)',
             )
+            self._broker.control("eval", f"{self._deletion()}, {added}.")
         return self._ready.pop()
 
     def give_back(self, vhost: str) -> None:
         """Have a virtual host deleted with everything in it, soon."""
         self._used.append(vhost)
-        if len(self._used) >= BATCH and self._broker.running:
-            self._delete()
 
     def url(self, vhost: str) -> str:
         """The address of one of them."""
         return self._broker.url + vhost
 
-    def _delete(self) -> None:
+    def _deletion(self) -> str:
         gone, self._used = self._used, []
-        if gone:
-            self._evaluate(gone, 'rabbit_vhost:delete(V, <<"tests">>)')
+        return _each(gone, 'rabbit_vhost:delete(V, <<"tests">>)')
 
-    def _evaluate(self, vhosts: list[str], expression: str) -> None:
-        names = ", ".join(f'<<"{vhost}">>' for vhost in vhosts)
-        self._broker.control("eval", f"lists:foreach(fun(V) -> {expression} end, [{names}]).")
+
+def _each(vhosts: list[str], expression: str) -> str:
+    names = ", ".join(f'<<"{vhost}">>' for vhost in vhosts)
+    return f"lists:foreach(fun(V) -> {expression} end, [{names}])"

@@ -106,11 +106,17 @@ async def test_everything_goes_on_after_a_restart_of_the_broker(rabbitmq: House,
         await empty(b, "numbers", "ledger")
 
 
+ALARMED = """
+(fun Look() -> case rabbit_alarm:get_alarms() of [] -> timer:sleep(10), Look(); _ -> ok end end)().
+"""
+
+
 @asynccontextmanager
 async def blocked(broker: Server) -> AsyncIterator[None]:
     """A broker without memory to spare: it blocks every connection that publishes."""
     await asyncio.to_thread(broker.control, "set_vm_memory_high_watermark", "0.0000001")
     try:
+        await asyncio.to_thread(broker.control, "eval", ALARMED)  # a connection hears of it after the command
         yield
     finally:
         await asyncio.to_thread(broker.control, "set_vm_memory_high_watermark", "0.4")

@@ -228,7 +228,8 @@ async def test_what_is_unsettled_at_one_consumer_is_bounded(house: House) -> Non
         await turns()
         [subscriber] = b.subscribers
         held = subscriber._queue.qsize()
-        assert 1 <= held <= 24, "8 MiB of about 1 MiB each, whatever the number of frames"
+        # Frames that were on their way when the window closed come too; unbounded, all 40 would be here.
+        assert 1 <= held <= 32, "8 MiB of about 1 MiB each, whatever the number of frames"
         gate.set()
         await recorder.has_handled(*range(41))
 

@@ -16,9 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from deploy.stack import Server, Stack, StackError, running
+from deploy.stack import Server, Stack, StackError, running, several
 from deploy.stack.process import alive, family, group_alive, listening
 from deploy.stack.server import Spec
+from deploy.stack.stack import environment
 
 pytestmark = [pytest.mark.stack, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -77,7 +78,7 @@ def printed_folder(program: subprocess.Popen[str]) -> Path:
 
 
 def test_two_stacks_run_beside_each_other() -> None:
-    with running() as one, running() as other:
+    with several(2) as (one, other):
         assert set(one.names) == set(other.names) == {"rabbitmq", "redis", "postgres"}
         for name in one.names:
             assert one[name].running
@@ -92,6 +93,28 @@ def test_two_stacks_run_beside_each_other() -> None:
     for stack in (one, other):
         assert not stack.folder.exists()
         assert_no_process_of(stack.folder)
+
+
+def test_each_process_takes_a_stack_of_its_own() -> None:
+    program = (
+        "import os, sys; from deploy.stack import Stack\n"
+        "for stack in Stack.attached():\n"
+        "    with stack.taken() as own:\n"
+        "        print(stack.folder, own, stack['redis'].port, os.environ['TRUNKLINE_TEST_REDIS_URL'])"
+    )
+    with several(2, ["redis"]) as stacks, stacks[0].taken() as own:
+        assert own
+        (one, other) = stacks
+        told = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **environment(stacks)},
+            check=True, timeout=60, capture_output=True, text=True,
+        ).stdout.splitlines()  # fmt: skip
+        url = one["redis"].url
+        assert told == [
+            f"{one.folder} False {one['redis'].port} {url}",
+            f"{other.folder} True {other['redis'].port} {url}",
+        ]
+    assert [stack.folder.exists() for stack in stacks] == [False, False]
 
 
 def test_a_killed_broker_starts_again_on_its_port_and_data() -> None:
@@ -150,23 +173,22 @@ def long_query(postgres: Server, seconds: float = 600) -> Iterator[subprocess.Po
         query.wait()
 
 
-def test_a_broker_speaks_tls_with_a_certificate_for_its_address() -> None:
-    with running(["rabbitmq"]) as stack:
-        parts = urlsplit(stack["rabbitmq"].spec.tls_url)
-        context = ssl.create_default_context(cafile=parse_qs(parts.query)["ca"][0])
-        with (
-            socket.create_connection(("127.0.0.1", parts.port or 0), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
-        ):
-            connection.sendall(b"AMQP\x00\x00\x09\x01")
-            assert connection.recv(1) == b"\x01"
+def test_a_broker_speaks_tls_with_a_certificate_for_its_address(amqps_url: str) -> None:
+    parts = urlsplit(amqps_url)
+    context = ssl.create_default_context(cafile=parse_qs(parts.query)["ca"][0])
+    with (
+        socket.create_connection(("127.0.0.1", parts.port or 0), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(b"AMQP\x00\x00\x09\x01")
+        assert connection.recv(1) == b"\x01"
 
 
 def test_a_server_is_controlled_from_a_process_that_did_not_start_it() -> None:
     with running(["redis"]) as stack:
         own = stack["redis"]
         program = (
-            "from deploy.stack import Stack; server = Stack.attached()['redis'];"
+            "from deploy.stack import Stack; server = Stack.attached()[0]['redis'];"
             "server.kill(); assert not server.running; server.start(); server.pause(); server.resume()"
         )
         subprocess.run(
@@ -203,10 +225,15 @@ def test_nothing_is_left_when_the_wrapper_ends_by_a_signal(number: signal.Signal
 
 
 def test_run_hands_on_the_servers_and_the_exit_code() -> None:
-    shown = "import os, sys; print(os.environ['TRUNKLINE_TEST_REDIS_URL']); sys.exit(7)"
-    with wrapper("run", "--only", "redis", "--", sys.executable, "-c", shown) as program:
+    shown = (
+        "import os, sys; print(os.environ['TRUNKLINE_TEST_REDIS_URL']);"
+        "print(*os.environ['TRUNKLINE_TEST_STACK'].split(os.pathsep)); sys.exit(7)"
+    )
+    with wrapper("run", "--only", "redis", "--copies", "2", "--", sys.executable, "-c", shown) as program:
         said, _ = program.communicate(timeout=60)
-        assert said.startswith("redis://:")
+        url, folders = said.splitlines()
+        assert url.startswith("redis://:")
+        assert len(set(folders.split())) == 2
         assert program.returncode == 7
 
 

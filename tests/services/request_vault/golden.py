@@ -10,8 +10,11 @@ import gzip
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from bus import codec
 from bus.clock import SystemClock
+from bus.event import Event
 from schemas.request_vault import NO_STREAM, CallAnnotated, CallStarred
 from schemas.traffic_gateway import Body
 from services.request_vault.domain.calls import CallQuery
@@ -53,10 +56,10 @@ async def check(store: Store) -> None:
         ((0, 3), "shop.thing-b", 1, 2),
     ]
     assert [record.event for record in records[:2]] == [decision("a1"), decision("a2")]
-    assert codec.decode_batch(codec.join_batch([records[2].event])) == [captured("call-1")]
+    assert codec.decode_event(records[2].event) == _as_written_then(captured("call-1"))
     assert [call.id for call in (await store.search_calls(CallQuery(BUCKET))).calls] == ["call-2", "call-1"]
     assert store.published_to() == 2
-    assert (await store.record([order(1), captured("call-1")])).repeated == 2
+    assert (await store.record([order(1), _as_written_then(captured("call-1"))])).repeated == 2
     assert (await store.append("shop.thing-a", 0, [decision("a1")])).repeated
     assert await problems(store) == []
 
@@ -105,3 +108,10 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def _as_written_then(call: Event) -> Event:
+    """Without the fields that captured calls have got since."""
+    data = msgspec.msgpack.decode(call.data)
+    del data["redacted"]
+    return msgspec.structs.replace(call, data=msgspec.Raw(msgspec.msgpack.encode(data)))

@@ -7,6 +7,7 @@ change anything that can be read.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 from collections import Counter
@@ -79,11 +80,19 @@ async def found(path: Path) -> list[Problem | str]:
         return [str(error)]
 
 
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Of a sound vault's file."""
+    path = asyncio.run(fill(tmp_path_factory.mktemp("sound")))
+    assert asyncio.run(found(path)) == []
+    return path.read_bytes()
+
+
 @pytest.fixture
-async def vault(tmp_path: Path) -> tuple[Path, bytes]:
-    path = await fill(tmp_path)
-    assert await found(path) == []
-    return path, path.read_bytes()
+def vault(tmp_path: Path, content: bytes) -> tuple[Path, bytes]:
+    path = tmp_path / "vault.db"
+    path.write_bytes(content)
+    return path, content
 
 
 @pytest.mark.slow

@@ -139,9 +139,11 @@ async def test_of_seven_days_in_ten_that_go_more_than_half_the_disk_comes_back(
             while await store.reclaim(256):
                 pass
             leaves_gone = await folder_bytes(database) - empty
+            before = await generations(database)
             worker = tasks.create_task(rebuilding.Rebuilding(store, real).run())
             async with asyncio.timeout(60):
-                while await generations(database) != ["call_2", "event_3", "text_2"]:
+                # Calls and events are written side by side: which of them has the lower number is chance.
+                while len(now := await generations(database)) > 3 or set(now) & set(before):
                     await real.sleep(0.1)
             worker.cancel()
             emptied.set()

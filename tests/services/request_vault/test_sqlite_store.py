@@ -225,6 +225,11 @@ class Stall:
         tasks.create_task(store._writer.run(self._work))
         await asyncio.to_thread(self._begun.wait)
 
+    async def joined(self, store: SqliteStore) -> None:
+        """Return when what was begun before has reached the writer."""
+        await asyncio.sleep(0)
+        await store._writer.prepare(lambda: None)
+
     def end(self) -> None:
         self._let_go.set()
 
@@ -241,7 +246,7 @@ async def test_what_arrives_during_a_commit_shares_the_next(tmp_path: Path) -> N
             before = store._writer.commits
             for number in range(50):
                 tasks.create_task(store.record([order(number)]))
-            await asyncio.sleep(0)
+            await stall.joined(store)
             stall.end()
         assert store._writer.commits - before == 2
         assert (await store.stats()).partitions[1] == 50
@@ -260,7 +265,7 @@ async def test_a_job_that_fails_leaves_no_trace_in_a_shared_commit(tmp_path: Pat
             first = tasks.create_task(store.record([order(1)]))
             failing = asyncio.gather(store._writer.run(fails), return_exceptions=True)
             second = tasks.create_task(store.record([order(2)]))
-            await asyncio.sleep(0)
+            await stall.joined(store)
             stall.end()
         assert [repr(error) for error in await failing] == ["ValueError('mine')"]
         assert (first.result().recorded, second.result().recorded) == (1, 1)
@@ -275,7 +280,7 @@ async def test_a_caller_that_gives_up_does_not_undo_its_work(tmp_path: Path) -> 
         async with asyncio.TaskGroup() as tasks:
             await stall.begin(store, tasks)
             impatient = asyncio.create_task(store.record([order(1)]))
-            await asyncio.sleep(0)
+            await stall.joined(store)
             impatient.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await impatient
