@@ -6,11 +6,16 @@
 VENV = .venv
 BIN = $(VENV)/bin
 STACK = $(BIN)/python -m deploy.stack run
+# One worker for each processor, four at most, each on servers of its own. One process: ARGS="-n 0".
+SIDE_BY_SIDE = -n auto --dist loadgroup
 NEEDS_SERVER = rabbitmq or redis or postgres or stack
 # test_rules.py tests the tests' own rules, in processes of their own: `make test` runs it.
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --python-version 3.11
 ARGS =
+
+# Hundreds of Python processes start in a run of the tests: what one has compiled, the next need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo up test test-embedded test-rabbitmq4 test-reliability check format bench lock wheel test-wheel docs clean
 
@@ -19,7 +24,7 @@ help:
 	@echo "make test            every test, on private RabbitMQ, Redis and PostgreSQL servers"
 	@echo "make test-embedded   the tests that need no server"
 	@echo "make test-rabbitmq4  the bus's conformance suite on RabbitMQ 4"
-	@echo "make test-reliability  200 vaults killed at named points"
+	@echo "make test-reliability  200 vaults killed on each engine, one frozen for a minute, searches ten times as far"
 	@echo "make check           format, lint, types, import contracts"
 	@echo "make format          format the code, and fix what the linter can"
 	@echo "make up              start Trunkline, everything in one process"
@@ -37,16 +42,21 @@ up: $(VENV)/.installed
 	@$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(STACK) -- $(BIN)/python -m pytest $(ARGS)
+	$(STACK) --copies auto -- $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-embedded: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ($(NEEDS_SERVER))" --ignore=tests/test_rules.py $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not ($(NEEDS_SERVER))" --ignore=tests/test_rules.py $(ARGS)
 
 test-rabbitmq4: $(VENV)/.installed-dev
 	$(STACK) --only rabbitmq --rabbitmq4 -- $(BIN)/python -m pytest tests/conformance -m rabbitmq $(ARGS)
 
 test-reliability: $(VENV)/.installed-dev
-	TRUNKLINE_TEST_ROUNDS=200 $(BIN)/python -m pytest tests/services/request_vault/test_kill_rounds.py $(ARGS)
+	TRUNKLINE_TEST_ROUNDS=200 TRUNKLINE_TEST_FROZEN_S=60 $(STACK) --only postgres,rabbitmq -- \
+		$(BIN)/python -m pytest --durations=5 tests/services/request_vault/test_kill_rounds.py \
+		tests/services/request_vault/test_instances.py \
+		tests/services/request_vault/commands/test_backup_kills.py $(ARGS)
+	TRUNKLINE_TEST_EFFORT=10 $(STACK) --copies auto --only postgres -- \
+		$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m searches $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

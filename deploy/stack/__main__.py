@@ -1,8 +1,12 @@
 """`python -m deploy.stack`: private RabbitMQ, Redis and PostgreSQL for tests, benchmarks and curious people.
 
-    run [--only NAME,...] [--rabbitmq4] -- COMMAND...   run a command with their URLs in its environment
-    up [--only NAME,...] [--rabbitmq4]                  start them, print the URLs, wait for Ctrl-C
-    install [--only NAME,...]                           only find or install the programs
+    run [--copies N] -- COMMAND...   run a command with their URLs in its environment
+    up                               start them, print the URLs, wait for Ctrl-C
+    install                          only find or install the programs
+
+Each takes `--only NAME,...` (rabbitmq, redis, postgres), `run` and `up` take `--rabbitmq4` too. `--copies`
+starts so many stacks (`auto`: one for each processor, four at most), for tests that run side by side:
+`Stack.attached()` has them all, the URLs are the first's.
 
 `run` exits as its command does (128 + the signal's number when a signal ended it). 1: the servers could not
 be had; 2: wrong usage.
@@ -42,11 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
             for name, place in locate.find_or_install(options.only).items():
                 print(f"{name}: {place or 'runs in Docker'}")
             return 0
-        with stack.running(options.only, rabbitmq4=options.rabbitmq4) as running:
+        with stack.several(options.copies, options.only, rabbitmq4=options.rabbitmq4) as running:
+            environment = stack.environment(running)
             try:
                 if options.action == "run":
-                    return run(options.command, running.environment())
-                for name, value in running.environment().items():
+                    return run(options.command, environment)
+                for name, value in environment.items():
                     print(f"export {name}={shlex.quote(value)}", flush=True)
                 while True:
                     signal.pause()
@@ -100,9 +105,18 @@ def _parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text)
         action.add_argument("--only", type=_names, default=list(locate.NAMES), metavar="NAME,...")
         action.add_argument("--rabbitmq4", action="store_true", help="RabbitMQ 4, whatever this machine has")
+        action.set_defaults(copies=1)
         if name == "run":
+            action.add_argument("--copies", type=_copies, metavar="N", help="so many of each, or `auto`")
             action.add_argument("command", nargs="+", metavar="-- COMMAND")
     return parser
+
+
+def _copies(text: str) -> int:
+    count = stack.copies() if text == "auto" else int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least one copy is needed")
+    return count
 
 
 def _names(text: str) -> list[str]:

@@ -6,13 +6,14 @@ nothing.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from deploy.stack import docker, locate, postgres, rabbitmq, redis
@@ -28,7 +29,8 @@ URLS = {
 TLS_URL = "TRUNKLINE_TEST_AMQPS_URL"
 """RabbitMQ's address over TLS, the certificate to trust in its parameter `ca`."""
 FOLDER = "TRUNKLINE_TEST_STACK"
-"""The variable that names the stack's folder, from which a test may take control of a server."""
+"""The variable that names the folder of each stack, from which a test may take control of a server."""
+MOST_COPIES = 4
 
 
 class Stack:
@@ -60,10 +62,31 @@ class Stack:
         return found | {FOLDER: str(self.folder)}
 
     @staticmethod
-    def attached() -> Stack | None:
-        """The stack that this process was started under by `python -m deploy.stack run`."""
-        folder = os.environ.get(FOLDER)
-        return None if folder is None else Stack(Path(folder))
+    def attached() -> list[Stack]:
+        """The stacks that this process was started under by `python -m deploy.stack run`."""
+        return [Stack(Path(folder)) for folder in os.environ.get(FOLDER, "").split(os.pathsep) if folder]
+
+    @contextmanager
+    def taken(self) -> Iterator[bool]:
+        """Have the stack for oneself; False when another process has it. It is free again on exit, and when
+        this process dies."""
+        with (self.folder / "taken").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+
+def environment(stacks: list[Stack]) -> dict[str, str]:
+    """What a process needs to find the servers of the first stack, and all stacks' folders."""
+    return stacks[0].environment() | {FOLDER: os.pathsep.join(str(stack.folder) for stack in stacks)}
+
+
+def copies() -> int:
+    """How many tests run at a time: one for each processor, four at most."""
+    return min(MOST_COPIES, os.cpu_count() or 1)
 
 
 @contextmanager
@@ -72,24 +95,43 @@ def running(only: Iterable[str] = locate.NAMES, *, rabbitmq4: bool = False) -> I
 
     Installs what is missing. StackError when that cannot be, or when a server does not start.
     """
+    with several(1, only, rabbitmq4=rabbitmq4) as (stack,):
+        yield stack
+
+
+@contextmanager
+def several(
+    count: int, only: Iterable[str] = locate.NAMES, *, rabbitmq4: bool = False
+) -> Iterator[list[Stack]]:
+    """`count` stacks at once, otherwise as `running`: they start side by side."""
     names = [name for name in locate.NAMES if name in set(only)]
     places = locate.find_or_install([name for name in names if not (rabbitmq4 and name == "rabbitmq")])
+    with ExitStack() as started:
+        spawned = [started.enter_context(_spawned(names, places, rabbitmq4)) for _ in range(count)]
+        for _, servers in spawned:
+            for server in servers:
+                server.wait_ready()
+        yield [Stack(folder) for folder, _ in spawned]
+
+
+@contextmanager
+def _spawned(
+    names: list[str], places: dict[str, Path | None], rabbitmq4: bool
+) -> Iterator[tuple[Path, list[Server]]]:
     # Resolved: PostgreSQL's other user may not be able to follow a link, and macOS's temporary folder is one.
     folder = Path(tempfile.mkdtemp(prefix="trunkline-stack-")).resolve()
     folder.chmod(0o711)
     ports = Ports()
     with _watched(folder):
         try:
-            servers = []
+            servers: list[Server] = []
             for name in names:
                 if name == "rabbitmq" and rabbitmq4:
                     servers += prepare_rabbitmq4(folder, ports)
                 else:
                     servers += _prepare(name, places[name], folder, ports)
                 servers[-1].spawn()
-            for server in servers:
-                server.wait_ready()
-            yield Stack(folder)
+            yield folder, servers
         finally:
             sweep(folder)
             ports.release()

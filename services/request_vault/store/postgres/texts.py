@@ -247,6 +247,8 @@ async def _put_texts(connection: Connection, generations: Generations, texts: Se
         rows.append((_place(text.position), *(tsvector(each) for each in _marked(text.streams, mark))))
     for table in (await text_tables.load(connection)).written:
         await connection.execute(_PUT.format(table=table, call=generations.call), *columns_of(rows, 5))
+        # What the index keeps in its pending list is read through by every look into a shard.
+        await connection.execute("SELECT gin_clean_pending_list($1::text::regclass)", f"{table}_words")
     if missing := [text for text in texts if text.missing]:
         remembered = await connection.fetchval("SELECT count(*) FROM text_late")
         late_rows: list[tuple[Any, ...]] = [
