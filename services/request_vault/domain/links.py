@@ -48,6 +48,27 @@ class Kept(msgspec.Struct, frozen=True):
     event: bytes
 
 
+def kept(
+    event: Event,
+    encoded: bytes,
+    partition: int,
+    number: int,
+    stream: str,
+    version: int,
+    category: str | None,
+    prev: int | None,
+    recorded_us: int,
+    salt: bytes,
+) -> Kept:
+    """The record of an event, with its checksum and digest."""
+    digest = chain.record_digest(salt, partition, number, stream, version, prev, recorded_us, encoded)
+    crc = checksum(partition, number, stream, version, prev, recorded_us, encoded)
+    return Kept(
+        partition, number, stream, version, category, prev, event.key, to_us(event.time), recorded_us, crc,
+        salt, digest, encoded,
+    )  # fmt: skip
+
+
 class Gone(msgspec.Struct, frozen=True):
     """A record that was erased: when, by whom and why. identity: None once it was forgotten."""
 

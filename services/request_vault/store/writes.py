@@ -72,41 +72,29 @@ class Known(Protocol):
         """One that the job adds to, what was added before included."""
 
 
+class Addition(msgspec.Struct, kw_only=True):
+    """An event that is to be added: content is its hash. call: of an observation that is one. category: of a
+    decision, None for an observation. change: of a call's row, by a decision."""
+
+    event: Event
+    encoded: bytes = b""
+    content: bytes
+    partition: int
+    stream: str
+    call: CallEntry | None = None
+    category: str | None = None
+    change: RowChange | None = None
+
+
 class Additions(Protocol):
-    """Both answer the number that the event was given."""
-
-    def observe(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        partition: int,
-        stream: str,
-        call: CallEntry | None,
-    ) -> int: ...
-
-    def decide(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        stream: str,
-        category: str,
-        change: RowChange | None,
-    ) -> int:
-        """change: of a call's row."""
+    def add(self, addition: Addition) -> int:
+        """The number that the event was given."""
 
 
-class Fresh(msgspec.Struct):
+class Fresh(Addition, kw_only=True):
     """An observation that may be new. error: why it cannot be recorded, if it is new."""
 
     index: int
-    event: Event
-    content: bytes
-    stream: str
-    partition: int
-    encoded: bytes = b""
-    call: CallEntry | None = None
     error: BusError | None = None
 
 
@@ -133,9 +121,14 @@ class Recording:
         content = content_hash(event)
         first = self.fresh.get((event.id, event.source))
         if first is None:
-            self.fresh[event.id, event.source] = _encoded(
-                Fresh(index, event, content, stream_of(event), partition_of(event.key, partitions))
+            fresh = Fresh(
+                index=index,
+                event=event,
+                content=content,
+                partition=partition_of(event.key, partitions),
+                stream=stream_of(event),
             )
+            self.fresh[event.id, event.source] = _encoded(fresh)
         elif first.content == content:
             self.repeated += 1
         else:
@@ -181,9 +174,7 @@ class Recording:
             if why is not None:
                 refused.append((fresh.index, why))
                 continue
-            number = added.observe(
-                event, fresh.encoded, fresh.content, fresh.partition, fresh.stream, fresh.call
-            )
+            number = added.add(fresh)
             recorded += 1
             if fresh.call is not None:
                 count = calls.get(event.key, (0,))[0] + 1
@@ -197,12 +188,9 @@ class Appending:
     def __init__(self, writes: Sequence[StreamWrite]) -> None:
         try:
             self.writes: list[Write] = checked_writes(writes)
-            self._changes: list[list[RowChange | None]] = [
-                [change_of(event, write.category) for event in write.events] for write in self.writes
-            ]
+            self._additions = [_decided(write) for write in self.writes]
         except BusError as error:
             raise Refused("event-malformed", str(error)) from error
-        self._encoded = [[codec.encode_event(event) for event in write.events] for write in self.writes]
 
     @property
     def partitions(self) -> set[int]:
@@ -232,17 +220,27 @@ class Appending:
         for write in self.writes:
             _check_version(write, known)
         done = []
-        for write, encoded, changes in zip(self.writes, self._encoded, self._changes, strict=True):
-            numbers = [
-                added.decide(event, raw, content, write.stream, write.category, change)
-                for event, raw, content, change in zip(
-                    write.events, encoded, write.contents, changes, strict=True
-                )
-            ]
+        for write, additions in zip(self.writes, self._additions, strict=True):
+            numbers = [added.add(addition) for addition in additions]
             head = known.stream(write.stream)
             assert head is not None, "it was just added to"
             done.append(Appended(write.stream, head.version, tuple((DECISIONS, n) for n in numbers)))
         return tuple(done)
+
+
+def _decided(write: Write) -> list[Addition]:
+    return [
+        Addition(
+            event=event,
+            encoded=codec.encode_event(event),
+            content=content,
+            partition=DECISIONS,
+            stream=write.stream,
+            category=write.category,
+            change=change_of(event, write.category),
+        )
+        for event, content in zip(write.events, write.contents, strict=True)
+    ]
 
 
 def _encoded(fresh: Fresh) -> Fresh:

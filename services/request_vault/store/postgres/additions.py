@@ -10,16 +10,13 @@ from typing import Any
 from bus.event import Event
 from services.request_vault.domain import chain
 from services.request_vault.domain.calls import CallEntry
-from services.request_vault.domain.links import Kept, Seal
+from services.request_vault.domain.links import Kept, Seal, kept
 from services.request_vault.domain.marking import RowChange
-from services.request_vault.domain.recording import DECISIONS, checksum, to_us
 from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.known import Known, stream_key
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.models import NewRows
 from services.request_vault.store.postgres.places import (
-    DECIDED,
-    FOREVER,
     NUMBER_MASK,
     Leaf,
     day_of,
@@ -27,7 +24,7 @@ from services.request_vault.store.postgres.places import (
     leaf_of,
 )
 from services.request_vault.store.postgres.rows import columns_of, copy
-from services.request_vault.store.writes import Seen, StreamHead
+from services.request_vault.store.writes import Addition, Seen, StreamHead
 
 _RECORD = (
     "class", "day", "place", "stream", "version", "category", "prev", "key", "time_us", "recorded_us",
@@ -82,64 +79,25 @@ class Additions:
         self._touched: set[int] = set()
         self.categories: dict[str, int] = {}
 
-    def observe(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        partition: int,
-        stream: str,
-        call: CallEntry | None,
-    ) -> int:
-        class_ = self._ledger.classes.get(event.key, FOREVER)
-        return self._add(event, encoded, content, partition, stream, class_, call, None, None, None)
-
-    def decide(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        stream: str,
-        category: str,
-        change: RowChange | None,
-    ) -> int:
-        prev = self._known.categories.get(category)
-        return self._add(event, encoded, content, DECISIONS, stream, DECIDED, None, category, prev, change)
-
-    def _add(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        partition: int,
-        stream: str,
-        class_: int,
-        call: CallEntry | None,
-        category: str | None,
-        prev: int | None,
-        change: RowChange | None,
-    ) -> int:
+    def add(self, addition: Addition) -> int:
         known = self._known
-        head = known.heads[partition]
-        recorded_us = self._recorded_us[partition]
-        before = known.streams.get(stream_key(stream))
+        partition, category, stream = addition.partition, addition.category, addition.stream
+        before = known.stream(stream)
         version = 1 if before is None else before.version + 1
-        number = head.number + 1
+        number = known.heads[partition].number + 1
+        prev = None if category is None else known.categories.get(category)
         at = len(self._records) * chain.SALT_BYTES
         salt = self._salts[at : at + chain.SALT_BYTES]
-        digest = chain.record_digest(salt, partition, number, stream, version, prev, recorded_us, encoded)
-        crc = checksum(partition, number, stream, version, prev, recorded_us, encoded)
-        kept = Kept(
-            partition, number, stream, version, category, prev, event.key, to_us(event.time), recorded_us,
-            crc, salt, digest, encoded,
-        )  # fmt: skip
-        self.put(kept, class_, event, content, call, change)
+        event, recorded_us = addition.event, self._recorded_us[partition]
+        record = kept(
+            event, addition.encoded, partition, number, stream, version, category, prev, recorded_us, salt
+        )
+        self.put(record, event, addition.content, addition.call, addition.change)
         return number
 
     def put(
         self,
-        kept: Kept,
-        class_: int,
+        record: Kept,
         event: Event,
         content: bytes,
         call: CallEntry | None,
@@ -147,32 +105,33 @@ class Additions:
     ) -> None:
         """A record, at the place that it has: the next one of its partition."""
         known = self._known
-        partition, number = kept.partition, kept.number
-        day = day_of(class_, kept.recorded_us)
+        partition, number = record.partition, record.number
+        class_ = self._ledger.class_of(record.key, record.category)
+        day = day_of(class_, record.recorded_us)
         if (leaf := leaf_of(class_, day)) not in self._ledger.leaves:
             raise LeafMissing(leaf)
         head = known.heads[partition]
-        head.last_us = max(head.last_us, kept.recorded_us)
-        self.chain_on(partition, number, kept.recorded_us, kept.digest)
-        self.version(kept.stream, kept.version, decided=kept.category is not None)
+        head.last_us = max(head.last_us, record.recorded_us)
+        self.chain_on(partition, number, record.recorded_us, record.digest)
+        self.version(record.stream, record.version, decided=record.category is not None)
         place = first_place(partition) | number
         self._records.append(
             (
-                class_, day, place, kept.stream, kept.version, kept.category, kept.prev, kept.key,
-                kept.time_us, kept.recorded_us, kept.checksum, kept.salt, kept.digest, kept.event,
+                class_, day, place, record.stream, record.version, record.category, record.prev, record.key,
+                record.time_us, record.recorded_us, record.checksum, record.salt, record.digest, record.event,
             )
         )  # fmt: skip
         self._seen.append((event.id, event.source, place, content))
         known.seen[event.id, event.source] = Seen(place, content)
-        if kept.category is not None:
-            known.decided[place] = (kept.stream, kept.version)
-            self.head_of(kept.category, number)
+        if record.category is not None:
+            known.decided[place] = (record.stream, record.version)
+            self.head_of(record.category, number)
         self._models.add(place, (class_, day), event, self._types[event.type], call, change)
-        if kept.category is None:
+        if record.category is None:
             usage = self._usage.setdefault(event.key, [0, 0, 0])
             usage[0] += 1
             usage[1] += call is not None
-            usage[2] += len(kept.event)
+            usage[2] += len(record.event)
 
     def version(self, stream: str, version: int, *, decided: bool) -> None:
         """The newest version of a stream."""

@@ -28,8 +28,6 @@ from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.known import Known
 from services.request_vault.store.postgres.ledger import Ledger
 from services.request_vault.store.postgres.places import (
-    DECIDED,
-    FOREVER,
     Leaf,
     day_of,
     first_place,
@@ -63,7 +61,8 @@ class Loading:
     @property
     def leaves(self) -> set[Leaf]:
         kept = [link for link in self._links if isinstance(link, Kept)]
-        return {leaf_of(of, day_of(of, link.recorded_us)) for link in kept for of in (self._class_of(link),)}
+        classes = [self._ledger.class_of(link.key, link.category) for link in kept]
+        return {leaf_of(of, day_of(of, link.recorded_us)) for of, link in zip(classes, kept, strict=True)}
 
     async def put(self, connection: Connection) -> Additions:
         """`Store.load`."""
@@ -92,9 +91,6 @@ class Loading:
         except asyncpg.UniqueViolationError as error:
             raise _elsewhere(error) from error
         return additions
-
-    def _class_of(self, link: Kept) -> int:
-        return DECIDED if link.category is not None else self._ledger.classes.get(link.key, FOREVER)
 
 
 class _Putting:
@@ -168,8 +164,7 @@ class _Putting:
         except BusError as error:
             position = (link.partition, link.number)
             raise LinksDiffer(f"the record to be loaded at {position} cannot be read: {error}") from error
-        of_class = DECIDED if link.category is not None else self._ledger.classes.get(link.key, FOREVER)
-        self._additions.put(link, of_class, event, content_hash(event), call, change)
+        self._additions.put(link, event, content_hash(event), call, change)
 
     async def _put_run(self, partition: int, run: Run) -> None:
         last_us, anchor = self._known.heads[partition].last_us, run.anchor

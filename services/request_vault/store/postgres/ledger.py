@@ -13,7 +13,7 @@ from services.request_vault.domain.recording import DECISIONS
 from services.request_vault.store.postgres import models, schema
 from services.request_vault.store.postgres.connections import Connection
 from services.request_vault.store.postgres.models import Generations
-from services.request_vault.store.postgres.places import Leaf
+from services.request_vault.store.postgres.places import DECIDED, FOREVER, Leaf
 
 
 class Progress(NamedTuple):
@@ -45,6 +45,10 @@ class Ledger:
         self.last_us = 0
         self.floor_us = 0
         self.changes = 0
+
+    def class_of(self, key: str, category: str | None) -> int:
+        """Of a record, by its event key, or as a decision of a category."""
+        return DECIDED if category is not None else self.classes.get(key, FOREVER)
 
     @classmethod
     async def load(cls, connection: Connection) -> Ledger:

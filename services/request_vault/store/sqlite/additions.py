@@ -11,14 +11,14 @@ from typing import Any
 from bus.event import Event
 from services.request_vault.domain import chain
 from services.request_vault.domain.calls import CallEntry
-from services.request_vault.domain.links import Kept, Seal
+from services.request_vault.domain.links import Kept, Seal, kept
 from services.request_vault.domain.marking import RowChange
-from services.request_vault.domain.recording import DECISIONS, checksum, to_us
 from services.request_vault.store.sqlite.known import Known
 from services.request_vault.store.sqlite.ledger import Ledger
 from services.request_vault.store.sqlite.models import NewRows
 from services.request_vault.store.sqlite.places import NUMBER_MASK, PARTITION_SHIFT
 from services.request_vault.store.sqlite.rows import insert_rows
+from services.request_vault.store.writes import Addition
 
 _RECORD_WIDTH = 12
 _SEEN_WIDTH = 4
@@ -47,59 +47,25 @@ class Additions:
         self._usage: dict[str, list[int]] = {}
         self._models = NewRows(ledger.generations)
 
-    def observe(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        partition: int,
-        stream: str,
-        call: CallEntry | None,
-    ) -> int:
-        return self._add(event, encoded, content, partition, stream, call, None, None)
-
-    def decide(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        stream: str,
-        category: str,
-        change: RowChange | None,
-    ) -> int:
-        return self._add(event, encoded, content, DECISIONS, stream, None, category, change)
-
-    def _add(
-        self,
-        event: Event,
-        encoded: bytes,
-        content: bytes,
-        partition: int,
-        stream: str,
-        call: CallEntry | None,
-        category: str | None,
-        change: RowChange | None,
-    ) -> int:
+    def add(self, addition: Addition) -> int:
         ledger = self._ledger
+        partition, category, stream = addition.partition, addition.category, addition.stream
         number = ledger.numbers[partition] + 1
         version = self._known.next_version(stream, decided=category is not None)
         prev = None if category is None else ledger.categories.get(category)
         at = len(self._seen) // _SEEN_WIDTH * chain.SALT_BYTES
         salt = self._salts[at : at + chain.SALT_BYTES]
-        recorded_us = self._recorded_us
-        digest = chain.record_digest(salt, partition, number, stream, version, prev, recorded_us, encoded)
-        crc = checksum(partition, number, stream, version, prev, recorded_us, encoded)
-        time_us = to_us(event.time)
-        kept = Kept(
-            partition, number, stream, version, category, prev, event.key, time_us, recorded_us, crc, salt,
-            digest, encoded,
+        event = addition.event
+        record = kept(
+            event, addition.encoded, partition, number, stream, version, category, prev, self._recorded_us,
+            salt,
         )  # fmt: skip
-        self.put(kept, event, content, call, change)
+        self.put(record, event, addition.content, addition.call, addition.change)
         return number
 
     def put(
         self,
-        kept: Kept,
+        record: Kept,
         event: Event,
         content: bytes,
         call: CallEntry | None,
@@ -107,34 +73,34 @@ class Additions:
     ) -> None:
         """A record, at the place that it has: the next one of its partition."""
         ledger = self._ledger
-        partition, number = kept.partition, kept.number
+        partition, number = record.partition, record.number
         place = partition << PARTITION_SHIFT | number
         ledger.numbers[partition] = number
-        if kept.category is not None:
-            ledger.categories[kept.category] = number
-        self.chain_on(partition, number, kept.digest)
+        if record.category is not None:
+            ledger.categories[record.category] = number
+        self.chain_on(partition, number, record.digest)
         self._records += (
             place,
-            kept.stream,
-            kept.version,
-            kept.category,
-            kept.prev,
-            kept.key,
-            kept.time_us,
-            kept.recorded_us,
-            kept.checksum,
-            kept.salt,
-            kept.digest,
-            kept.event,
+            record.stream,
+            record.version,
+            record.category,
+            record.prev,
+            record.key,
+            record.time_us,
+            record.recorded_us,
+            record.checksum,
+            record.salt,
+            record.digest,
+            record.event,
         )
         self._seen += (event.id, event.source, place, content)
         type_number = ledger.types.get(event.type) or ledger.type_number(self._connection, event.type)
         self._models.add(place, event, type_number, call, change)
-        if kept.category is None:
+        if record.category is None:
             usage = self._usage.setdefault(event.key, [0, 0, 0])
             usage[0] += 1
             usage[1] += call is not None
-            usage[2] += len(kept.event)
+            usage[2] += len(record.event)
 
     def insert(self) -> None:
         insert_rows(self._connection, "record", _RECORD_WIDTH, self._records)
