@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True):
     that file; or `amqp://` or `amqps://USER:PASSWORD@HOST[:PORT][/VHOST]`. vault_url: `sqlite:` keeps the log
     in the data folder, `sqlite:PATH` in that file. redis_url: what instances share, `memory:` or
     `redis://...`. secret_key: the installation's key, 32 bytes in base64url; older ones behind it, after
-    commas; empty: that of `installation.key` in the data folder.
+    commas; empty: that of `installation.key` in the data folder; nothing is sealed under it yet.
     bind: the address that gateway and API listen on. gateway_domain: host names below it are addresses of the
     host scheme. gateway_port, api_port: 0 lets the system choose. gateway_public_url: by what address others
     reach the gateway, such as `https://gw.example.com`, when that is not where it listens (a container, a
