@@ -15,16 +15,21 @@ from bus.message import Fact, Subscription
 
 Headers = tuple[tuple[str, str], ...]
 
+BodyForm = Literal["plain", "websocket"]
+Origin = Literal["gateway", "replay", "import", "bin", "tunnel", "playback"]
+
 INLINE_BODY_BYTES = 16 * 1024
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A body as it was relayed, content codings (gzip, br) untouched, transfer codings removed.
+    """A body as it was relayed, content codings (gzip, br) untouched, transfer codings removed; what is
+    secret in it masked.
 
-    size_bytes: all that was relayed. captured_bytes: what was kept, less when `truncated`. sha256: hex, of
-    the kept bytes.
+    size_bytes: all that was relayed. captured_bytes: what was kept, marks included. truncated: less than all
+    was kept. sha256: hex, of the kept bytes.
     inline: the kept bytes when they are at most INLINE_BODY_BYTES; longer ones travel as body chunks under
-    their hash.
+    their hash. decoded: content codings were undone, because something in it had to be masked. form: `plain`,
+    or the messages of a WebSocket, a JSON line each.
     """
 
     size_bytes: int = 0
@@ -32,6 +37,8 @@ class Body(msgspec.Struct, frozen=True):
     sha256: str | None = None
     inline: bytes | None = None
     truncated: bool = False
+    decoded: bool = False
+    form: BodyForm = "plain"
 
 
 class CapturedRequest(msgspec.Struct, frozen=True):
@@ -57,7 +64,9 @@ class CallError(msgspec.Struct, frozen=True):
     """What kept a call from being answered whole.
 
     slug: dns-failed, connect-refused, connect-timeout, tls-failed, upstream-timeout, upstream-disconnected,
-    upstream-malformed, target-refused (by policy), client-disconnected, gateway-failed.
+    upstream-malformed, target-refused (by policy), host-refused (by the bucket), client-disconnected,
+    gateway-failed; of a playback, playback-unknown, playback-impossible, playback-truncated, playback-gone,
+    playback-unavailable, or that of the call it was to play.
     """
 
     slug: str
@@ -89,9 +98,9 @@ class Masked(msgspec.Struct, frozen=True):
     """What one redaction rule masked in one place of a call.
 
     rule: `strict`, or the kind of secret, as its mark `[redacted:<kind>:<8 hex>]` names it (docs/redaction.md
-    lists them); `bucket-header`, `bucket-path` and `bucket-pattern` are the bucket's own. name: what told
-    that it is one: the name of a header, parameter or key, a bucket's path or expression; empty when the
-    value did. count: how often.
+    lists them); `bucket-header`, `bucket-path` and `bucket-pattern` are the bucket's own; `failed`: masking
+    did, so all of it was dropped, and name tells how. name: what told that it is one: the name of a header,
+    parameter or key, a bucket's path or expression; empty when the value did. count: how often.
     """
 
     where: MaskedWhere
@@ -106,7 +115,9 @@ class CallCaptured(Fact, frozen=True):
 
     started_at: when the request's head had arrived. duration_ms: until the last byte was relayed.
     status_sent: what the client was answered, which differs from the response's when the gateway answered
-    itself (502, 504).
+    itself (502, 504). origin: `gateway` relayed it; `bin` answered it without a target; `tunnel`: CONNECT,
+    whose bytes are not kept; `playback`: answered with the stored response of the call `replay_of`.
+    redacted: what was masked.
     """
 
     TYPE = "traffic.call.captured"
@@ -122,7 +133,7 @@ class CallCaptured(Fact, frozen=True):
     status_sent: int
     client_address: str | None = None
     server_address: str | None = None
-    origin: Literal["gateway", "replay", "import", "bin"] = "gateway"
+    origin: Origin = "gateway"
     replay_of: str | None = None
     strict: bool = False
     redacted: tuple[Masked, ...] = ()

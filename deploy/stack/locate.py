@@ -86,9 +86,13 @@ def find_or_install(names: Iterable[str]) -> dict[str, Path | None]:
 
 def install(names: list[str]) -> bool:
     """Install these servers with apt-get; False when that is not possible, not allowed, or fails."""
+    return install_packages([DEBIAN[name] for name in names] + ["openssl"])
+
+
+def install_packages(packages: list[str]) -> bool:
+    """Install Debian packages; False when that is not possible, not allowed, or fails."""
     if shutil.which("apt-get") is None:
         return False
-    packages = [DEBIAN[name] for name in names] + ["openssl"]
     command = [sys.executable, str(Path(apt.__file__).resolve()), *packages]
     if os.geteuid() != 0:
         if shutil.which("sudo") is None or not _allowed(packages):

@@ -37,6 +37,7 @@ from schemas.request_vault.keeping import (
 )
 from schemas.request_vault.log import (
     ANY_VERSION,
+    MAX_KEYS,
     MAX_PAGE,
     NO_STREAM,
     Append,
@@ -44,10 +45,12 @@ from schemas.request_vault.log import (
     Appended,
     AppendedAll,
     CategoryHeads,
+    DecisionPage,
     EventPage,
     LogPage,
     Position,
     ReadCategory,
+    ReadDecisions,
     ReadLog,
     ReadStream,
     Recorded,
@@ -87,18 +90,34 @@ LOG = Subscription("request_vault", ("#",), max_bytes=4 * 1024**3, pushes_back=T
 BODIES = Subscription("request_vault.bodies", ("#",), exchange="bodies")
 
 FACTS = (BodyChunk, *MARK_FACTS, *KEEPING_FACTS)
+_CALLS = "/buckets/{bucket}/calls"
+_CALL = _CALLS + "/{id}"
+_ERASURES = "/buckets/{bucket}/erasures"
+
 OPERATIONS = (
-    Operation(
-        SearchCalls, "GET", "/buckets/{bucket}/calls", "calls:read", "List a bucket's calls", bucket="bucket"
-    ),
+    Operation(SearchCalls, "GET", _CALLS, "calls:read", "List a bucket's calls", bucket="bucket"),
     Operation(
         FacetCalls,
         "GET",
-        "/buckets/{bucket}/calls/facets",
+        _CALLS + "/facets",
         "calls:read",
         "Count a bucket's calls by host, method, status and path template",
         bucket="bucket",
     ),
+    Operation(AnnotateCall, "PATCH", _CALL, "calls:write", "Note and tag a call", bucket="bucket"),
+    Operation(StarCall, "PUT", _CALL + "/star", "calls:write", "Star a call", bucket="bucket"),
+    Operation(UnstarCall, "DELETE", _CALL + "/star", "calls:write", "Unstar a call", bucket="bucket"),
+    Operation(ShareCall, "PUT", _CALL + "/share", "calls:write", "Share a call by a link", bucket="bucket"),
+    Operation(UnshareCall, "DELETE", _CALL + "/share", "calls:write", "End a call's link", bucket="bucket"),
+    Operation(DeleteCall, "DELETE", _CALL, "data:delete", "Delete a call", bucket="bucket"),
+    Operation(
+        RestoreCall, "POST", _CALL + "/restoration", "data:delete", "Bring a call back", bucket="bucket"
+    ),
+    Operation(EraseCall, "POST", _CALL + "/erasure", "data:delete", "Erase a call for good", bucket="bucket"),
+    Operation(
+        EraseSubject, "POST", _ERASURES, "data:delete", "Erase the calls that name somebody", bucket="bucket"
+    ),
+    Operation(GetErasure, "GET", _ERASURES + "/{id}", "calls:read", "How far an erasure is", bucket="bucket"),
     Operation(ReadEvents, "GET", "/events", "events:read", "Read the log of events"),
     Operation(
         TraceEvent, "GET", "/events/{id}/trace", "events:read", "The events that one event or call caused"
@@ -108,9 +127,9 @@ SUBSCRIPTIONS = (LOG, BODIES)
 
 __all__ = [
     "CATEGORY", "LOG", "BODIES", "FACTS", "OPERATIONS", "SUBSCRIPTIONS", "MARK_FACTS", "KEEPING_FACTS",
-    "ANY_VERSION", "NO_STREAM", "MAX_PAGE", "BODY_PART_BYTES", "Position",
+    "ANY_VERSION", "NO_STREAM", "MAX_KEYS", "MAX_PAGE", "BODY_PART_BYTES", "Position",
     "Append", "Appended", "AppendAll", "AppendedAll", "StreamWrite", "Recorded", "LogPage", "ReadCategory",
-    "ReadStream", "EventPage", "ReadLog", "TraceEvents", "CategoryHeads",
+    "ReadStream", "DecisionPage", "ReadDecisions", "EventPage", "ReadLog", "TraceEvents", "CategoryHeads",
     "LoggedEvent", "EventList", "EventTree", "ReadEvents", "TraceEvent",
     "CallSummary", "CallPage", "SearchCalls", "CallRecord", "GetCall", "GetShared", "CallsRecorded",
     "FacetCalls", "Facets", "FacetValue",

@@ -61,8 +61,8 @@ class EventTree(msgspec.Struct, frozen=True):
 
 
 class ReadEvents(Ask[EventList], frozen=True):
-    """The log, oldest first. A token that is limited to buckets sees the events of these only; one that is
-    not sees the whole installation's.
+    """The log, oldest first: the events of the buckets that the token may see; of the whole installation
+    with the scope installation.
 
     type (the field `types`): topic patterns over the type, such as `identity.bucket.*` or `vault.#`. subject:
     what the event is about, exactly. correlation: the id of the event that a tree began with. key: the
@@ -79,7 +79,7 @@ class ReadEvents(Ask[EventList], frozen=True):
     key: str | None = None
     after: str = ""
     limit: int = 100
-    allowed_buckets: tuple[str, ...] = ()
+    visible_keys: tuple[str, ...] | None = None
 
 
 class TraceEvent(Ask[EventTree], frozen=True):
@@ -94,4 +94,4 @@ class TraceEvent(Ask[EventTree], frozen=True):
     id: str
     after: str = ""
     limit: int = 500
-    allowed_buckets: tuple[str, ...] = ()
+    visible_keys: tuple[str, ...] | None = None

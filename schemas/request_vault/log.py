@@ -13,6 +13,7 @@ Position = tuple[int, int]
 ANY_VERSION = -1
 NO_STREAM = 0
 MAX_PAGE = 500
+MAX_KEYS = 5000
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -104,6 +105,27 @@ class ReadStream(Ask[LogPage], frozen=True):
 
     stream: str
     after: int = 0
+    limit: int = MAX_PAGE
+
+
+class DecisionPage(msgspec.Struct, frozen=True):
+    """records: newest first; fewer than asked for, or none, though there are more: only `next_before` says
+    that this is the end. next_before: pass it as `before` to go on; 0: there is no more."""
+
+    records: tuple[Recorded, ...]
+    next_before: int
+
+
+class ReadDecisions(Ask[DecisionPage], frozen=True):
+    """Decisions from the newest on, before a number of partition 0 (0: from the end): those whose type one of
+    the topic patterns matches and whose key is one of `keys`; none given: all. At most MAX_KEYS keys.
+    Refused: pattern-invalid, query-invalid."""
+
+    TYPE = "vault.read.decisions"
+
+    before: int = 0
+    types: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     limit: int = MAX_PAGE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.metadata
 import pkgutil
@@ -15,6 +16,8 @@ from schemas.request_vault import CallsRecorded
 from services.api.config import Config
 from services.api.edge import make_edge
 from services.api.edge.live import Wakes
+from services.api.edge.uses import Uses
+from services.api.store import open_repeats
 from services.chassis.access import Access
 from services.chassis.host import Ground
 from services.chassis.web import listen, listening_url
@@ -26,12 +29,21 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
     wakes = Wakes()
     router = Router("api")
     router.on(CallsRecorded, wakes.on_calls_recorded)
-    async with Access.open(ground) as access, ground.bus.serve(router):
+    uses = Uses(ground.bus, ground.clock)
+    async with (
+        Access.open(ground) as access,
+        ground.bus.serve(router),
+        open_repeats(config.redis_url, ground.clock) as repeats,
+        asyncio.TaskGroup() as beside,
+    ):
         edge = make_edge(
             contracts(),
             bus=ground.bus,
             access=access,
             wakes=wakes,
+            uses=uses,
+            shared=ground.shared,
+            repeats=repeats,
             clock=ground.clock,
             ids=ground.ids,
             config=config,
@@ -40,7 +52,11 @@ async def build(config: Config, ground: Ground) -> AsyncIterator[None]:
         listening = listen(edge, config.bind, config.port, config.port_fixed, drain_s=config.drain_s)
         async with listening as port:
             ground.announce("url", listening_url(config.bind, port))
-            yield
+            telling = beside.create_task(uses.tell())
+            try:
+                yield
+            finally:
+                telling.cancel()
 
 
 def contracts() -> dict[str, tuple[Operation, ...]]:

@@ -5,11 +5,14 @@
     host scheme   http://foo--bar-example-org-KEY.gw.example/x        (foo-bar.example.org)
                   "-" in the host is doubled, then "." turned into "-"; `Trunkline-Request-Port`
                   names another port
+    forward proxy the target as it is, http://host/x or host:443 (CONNECT); the bucket is told apart from it
     request bin   http://127.0.0.1:7080/KEY  or  http://KEY.gw.example/anything
 
 Read by the gateway's edge; written by `trunkline url`. Path and query are kept character for character:
-nothing is decoded, re-encoded or normalised. The host's letters are lowered, a default port is dropped.
-Raises AddressInvalid, naming what is wrong.
+nothing is decoded, re-encoded or normalised. The host's letters are lowered, a default port is dropped, an
+internationalised name gets its xn-- form (UTS 46), for these are what goes into DNS and Host. User
+information is kept apart from the URL, so that it is never captured. Raises AddressInvalid, naming what is
+wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import Literal
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -31,7 +35,7 @@ MAX_LABEL_CHARS = 63
 
 _KEY = re.compile(rf"[a-z0-9]{{{KEY_CHARS}}}")
 _BY_PATH = re.compile(rf"/([a-z0-9]{{{KEY_CHARS}}})(?:/(.*))?", re.DOTALL)
-_TARGET = re.compile(r"(https?)(?::/{1,2}|/)([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
+_TARGET = re.compile(r"(https?)(?:(?::|%3A)/{1,2}|/)([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 _ANY_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -53,13 +57,15 @@ class Authority(msgspec.Struct, frozen=True):
 
 class Target(msgspec.Struct, frozen=True):
     """What is called. tail: path and query exactly as the client wrote them; begins with `/` (RFC 9112 3.2.1)
-    or is `*`."""
+    or is `*`. userinfo: `user:password` as it stood in the URL, percent-encoded."""
 
     authority: Authority
     tail: str
+    userinfo: str = ""
 
     @property
     def url(self) -> str:
+        """Without the user information."""
         return f"{self.authority.scheme}://{self.authority.text}{self.tail}"
 
 
@@ -102,7 +108,7 @@ def parse_target(text: str) -> Target:
                 f"the target's scheme is {_short(other.group(1))}; only http and https are relayed"
             )
         raise AddressInvalid(f"the target {_short(text)} does not begin with http:// or https://")
-    return Target(parse_authority(match.group(1).lower(), match.group(2)), _tail(match.group(3)))
+    return _target(match.group(1), match.group(2), match.group(3))
 
 
 def parse_url(url: str) -> Target:
@@ -110,8 +116,26 @@ def parse_url(url: str) -> Target:
     match = _URL.fullmatch(url)
     if match is None:
         raise AddressInvalid(f"{_short(url)} is no absolute http:// or https:// URL")
-    tail = match.group(3).partition("#")[0]
-    return Target(parse_authority(match.group(1).lower(), match.group(2)), _tail(tail))
+    return _target(match.group(1), match.group(2), match.group(3).partition("#")[0])
+
+
+def parse_host_port(text: str) -> Authority:
+    """The target of CONNECT, `host:port` (RFC 9112 3.2.3); the port must be there. Its `text` names it
+    always."""
+    if "@" in text:
+        raise AddressInvalid("the target of CONNECT is host:port, without user information")
+    if not re.search(r":[0-9]+\Z", text):
+        raise AddressInvalid(f"the target of CONNECT is {_short(text)}; write host:port")
+    found = parse_authority("https", text)
+    shown = f"[{found.host}]" if ":" in found.host else found.host
+    return Authority("https", found.host, found.port, f"{shown}:{found.port}")
+
+
+def _target(scheme: str, authority: str, tail: str) -> Target:
+    userinfo, at, where = authority.rpartition("@")
+    if "@" in userinfo:
+        raise AddressInvalid("the target's user information holds an @; write it as %40")
+    return Target(parse_authority(scheme.lower(), where if at else authority), _tail(tail), userinfo)
 
 
 @lru_cache(maxsize=4096)
@@ -120,9 +144,9 @@ def parse_authority(scheme: str, text: str) -> Authority:
     if scheme not in ("http", "https"):
         raise AddressInvalid(f"the target's scheme is {_short(scheme)}; only http and https are relayed")
     if "@" in text:
-        raise AddressInvalid(
-            "the target holds user information (user:password@); send an Authorization header instead"
-        )
+        raise AddressInvalid("user information (user:password@) stands where only host:port may")
+    if "%" in text:  # clients that take the target for a path encode what a path may not hold
+        text = unquote_to_bytes(text).decode("utf-8", "surrogateescape")
     if text.startswith("["):
         end = text.find("]") + 1
         shown, after = text[:end].lower(), text[end:]
@@ -183,7 +207,10 @@ def host_target(scheme: str, host: str, port: str | None, tail: str) -> Target:
 
 def at_path(gateway: str, key: str, url: str) -> str:
     """The path-scheme address of `url` in a bucket. `gateway`: e.g. `http://127.0.0.1:7080`."""
-    return f"{gateway.rstrip('/')}/{_checked_key(key)}/{parse_url(url).url}"
+    target = parse_url(url)
+    where = target.authority
+    shown = f"{target.userinfo}@{where.text}" if target.userinfo else where.text
+    return f"{gateway.rstrip('/')}/{_checked_key(key)}/{where.scheme}://{shown}{target.tail}"
 
 
 def at_host(gateway: str, key: str, url: str) -> tuple[str, dict[str, str]]:
@@ -192,6 +219,8 @@ def at_host(gateway: str, key: str, url: str) -> tuple[str, dict[str, str]]:
     hold (use the path scheme)."""
     target = parse_url(url)
     where = target.authority
+    if target.userinfo:
+        raise AddressInvalid("a host name cannot hold user information; use the path scheme")
     if ":" in where.host:
         raise AddressInvalid(f"{where.text} is no host name; use the path scheme")
     label = f"{_encode_host(where.host)}-{_checked_key(key)}"
@@ -229,7 +258,7 @@ def _host(text: str) -> str:
     if not text:
         raise AddressInvalid("the target names no host")
     if not text.isascii():
-        raise AddressInvalid(f"host {_short(text)} is not ASCII; write it in its xn-- form")
+        text = _to_ascii(text)
     labels = text.removesuffix(".").split(".")
     for label in labels:
         if not label:
@@ -243,6 +272,21 @@ def _host(text: str) -> str:
     if len(text) > MAX_HOST_CHARS + text.endswith("."):
         raise AddressInvalid(f"host {_short(text)} has {len(text)} characters; DNS allows {MAX_HOST_CHARS}")
     return text.lower()
+
+
+def _to_ascii(text: str) -> str:
+    """The xn-- form of an internationalised host name (UTS 46, RFC 5891)."""
+    if len(text) > MAX_HOST_CHARS:  # it only grows
+        raise AddressInvalid(f"host {_short(text)} has {len(text)} characters; DNS allows {MAX_HOST_CHARS}")
+    import idna  # here: few names need it, and its tables are large
+
+    try:
+        return idna.encode(text, uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        reason = str(error).encode("ascii", "backslashreplace").decode("ascii")
+        raise AddressInvalid(
+            f"host {_short(text)} has no xn-- form ({reason}); such names are not in DNS"
+        ) from error
 
 
 def _is_ipv6(text: str) -> bool:

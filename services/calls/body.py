@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.traffic_gateway import Headers
+from schemas.traffic_gateway import Body, Headers
 
 READING_LIMIT_BYTES = 1024 * 1024
 MAX_CODINGS = 4
@@ -92,6 +92,14 @@ def header(headers: Headers, name: str) -> str | None:
     return next((value for have, value in headers if have.lower() == wanted), None)
 
 
+def as_kept(headers: Headers, body: Body) -> Headers:
+    """The headers as they describe the captured bytes of `body`, to read these with: whose codings were
+    undone, for something had to be masked, is coded no more."""
+    if not body.decoded:
+        return headers
+    return tuple((name, value) for name, value in headers if name.lower() != "content-encoding")
+
+
 def media_type(content_type: str | None) -> str:
     """`text/html` of `Text/HTML; charset=x`; empty when there is none."""
     return (content_type or "").split(";", 1)[0].strip().lower()
@@ -100,7 +108,8 @@ def media_type(content_type: str | None) -> str:
 def readable(
     headers: Headers, data: bytes, *, truncated: bool = False, limit_bytes: int = READING_LIMIT_BYTES
 ) -> Readable:
-    """`data`, a captured body, for reading. truncated: the capture is cut, so a broken end is no fault."""
+    """`data`, a captured body, for reading. headers: as `as_kept` gives them. truncated: the capture is cut,
+    so a broken end is no fault."""
     content_type = header(headers, "content-type")
     if not data:
         return Readable("empty", 0, not truncated, content_type=content_type)

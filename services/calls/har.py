@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from schemas.traffic_gateway import Body, CallCaptured, CapturedRequest, CapturedResponse, Headers, Timings
-from services.calls.body import header, media_type, text_of, undo_codings
+from services.calls.body import as_kept, header, media_type, text_of, undo_codings
 
 CLOSING = b"]}}"
 DECODED_LIMIT_BYTES = 16 * 1024 * 1024
@@ -33,7 +33,7 @@ def opening(version: str) -> bytes:
 
 
 def entry(call: CallCaptured, request_body: bytes | None, response_body: bytes | None) -> dict[str, Any]:
-    """`call` as a HAR entry. Bodies as captured, content codings untouched; None when their bytes are gone. A
+    """`call` as a HAR entry. Bodies as captured; None when their bytes are gone. A
     call without a response has status 0 and `_error`, as browsers write it."""
     timings = _timings(call.timings, call.duration_ms)
     answer: dict[str, Any] = {
@@ -82,7 +82,7 @@ def _post_data(request: CapturedRequest, data: bytes | None) -> dict[str, Any]:
     answer: dict[str, Any] = {"mimeType": content_type or ""}
     if data is None:
         return answer | {"text": "", "comment": "the captured bytes are not at hand"}
-    coded = header(request.headers, "content-encoding") is not None
+    coded = header(as_kept(request.headers, request.body), "content-encoding") is not None
     found = None if coded else text_of(data, content_type)
     if found is None or found.charset != "utf-8":
         # Text of another charset would not be the same bytes when it is sent again.
@@ -133,10 +133,11 @@ def _content(response: CapturedResponse, data: bytes | None) -> dict[str, Any]:
         return answer | (
             {"comment": "the captured bytes are not at hand"} if response.body.size_bytes else {}
         )
-    undone = undo_codings(data, response.headers, limit_bytes=DECODED_LIMIT_BYTES)
+    kept = as_kept(response.headers, response.body)
+    undone = undo_codings(data, kept, limit_bytes=DECODED_LIMIT_BYTES)
     if undone.complete and not response.body.truncated:
         answer["size"] = len(undone.data)
-        if undone.codings:
+        if undone.codings or response.body.decoded:
             answer["compression"] = len(undone.data) - response.body.size_bytes
     whole = undone.complete and not response.body.truncated
     found = None if undone.still_coded else text_of(undone.data, content_type, complete=whole)

@@ -15,7 +15,7 @@ from base64 import b64encode
 from urllib.parse import urlsplit
 
 from schemas.traffic_gateway import CallCaptured, Headers
-from services.calls.body import header
+from services.calls.body import as_kept, header
 
 # Linux limits one argument to 128 KiB; longer bodies go through a pipe.
 MAX_ARGUMENT_BYTES = 96 * 1024
@@ -116,7 +116,7 @@ def _headers(call: CallCaptured) -> Headers:
     own = _authority(call.request.url)
     return tuple(
         (name, value)
-        for name, value in call.request.headers
+        for name, value in as_kept(call.request.headers, call.request.body)
         if name.lower() not in _LEFT_OUT
         and name.lower() not in named
         and not (name.lower() == "host" and value.lower() in own)

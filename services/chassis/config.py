@@ -39,6 +39,9 @@ TAKEN = {
     ("traffic_gateway", "port"): "gateway_port",
     ("traffic_gateway", "domain"): "gateway_domain",
     ("traffic_gateway", "public_url"): "gateway_public_url",
+    ("traffic_gateway", "tls_port"): "gateway_tls_port",
+    ("traffic_gateway", "tls_cert"): "gateway_tls_cert",
+    ("traffic_gateway", "tls_key"): "gateway_tls_key",
     ("api", "port"): "api_port",
     ("request_vault", "url"): "vault_url",
 }
@@ -77,11 +80,15 @@ class Settings(msgspec.Struct, frozen=True):
     that file; or `amqp://` or `amqps://USER:PASSWORD@HOST[:PORT][/VHOST]`. vault_url: `sqlite:` keeps the log
     in the data folder, `sqlite:PATH` in that file. redis_url: what instances share, `memory:` or
     `redis://...`. secret_key: the installation's key, 32 bytes in base64url; older ones behind it, after
-    commas; empty: that of `installation.key` in the data folder; nothing is sealed under it yet.
+    commas; empty: that of `installation.key` in the data folder, which `up` makes; needed wherever services
+    run as processes of their own, the same for all.
     bind: the address that gateway and API listen on. gateway_domain: host names below it are addresses of the
     host scheme. gateway_port, api_port: 0 lets the system choose. gateway_public_url: by what address others
     reach the gateway, such as `https://gw.example.com`, when that is not where it listens (a container, a
     proxy in front); without a path; empty: worked out from bind and port.
+    gateway_tls_port: where the gateway speaks TLS besides; 0: nowhere. gateway_tls_cert: a PEM file with its
+    certificate, and those between it and the authority. gateway_tls_key: a PEM file with the private key, not
+    encrypted; empty: it is in the file of the certificate. Both are read again when they change.
     targets_allow: what outgoing calls may reach beside the public internet: names of ranges (`loopback`,
     `private`), networks, addresses. Not given: `loopback` and `private` under `up`, else nothing.
     targets_deny: what they may not reach at all, whatever is allowed.
@@ -98,6 +105,9 @@ class Settings(msgspec.Struct, frozen=True):
     gateway_port: Port = 7080
     api_port: Port = 7081
     gateway_public_url: PublicUrl = ""
+    gateway_tls_port: Port = 0
+    gateway_tls_cert: str = ""
+    gateway_tls_key: str = ""
     targets_allow: tuple[str, ...] = ()
     targets_deny: tuple[str, ...] = ()
     log_format: LogFormat = "auto"

@@ -52,6 +52,12 @@ class SecretKeyInvalid(CannotOpen):
     remedy = f"Give the key that was used so far; a new one is made by {_MAKE_ONE}."
 
 
+class SecretKeyMissing(CannotOpen):
+    slug = "secret-key-missing"
+    meaning = "Services that share a bus need one key of the installation, and this process has none."
+    remedy = f"Set TRUNKLINE_SECRET_KEY to the same value for every process; one is made by {_MAKE_ONE}."
+
+
 class KeyFileExposed(CannotOpen):
     slug = "key-file-exposed"
     meaning = "Others than its owner may read the file with the installation's key."
@@ -167,16 +173,23 @@ class Secrets:
 
 
 def open_secrets(
-    setting: str, data_dir: Path, random: Callable[[int], bytes] = secrets.token_bytes
+    setting: str,
+    data_dir: Path,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+    *,
+    make: bool = True,
 ) -> Secrets:
     """The keys of `setting`, else those of the file in `data_dir`, which is made if it is not there; of
-    several processes that start at once, one makes it and all read it. Raises SecretKeyInvalid,
-    KeyFileExposed, KeyFileUnusable. Blocks on the disk."""
+    several processes that start at once, one makes it and all read it. make: false where processes on other
+    machines would not have it. Raises SecretKeyInvalid, SecretKeyMissing, KeyFileExposed, KeyFileUnusable.
+    Blocks on the disk."""
     if setting.strip():
         return _parsed(setting, SETTING, random)
     file = data_dir / KEY_FILE
     try:
         if not file.exists():
+            if not make:
+                raise SecretKeyMissing(f"{SETTING} is not set, and there is no {file}")
             _make(file, _encoded(random(KEY_BYTES)))
         with file.open("r", encoding="utf-8", errors="replace") as opened:
             mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)

@@ -165,7 +165,12 @@ def _answer_before(api: Api, call: dict[str, Any]) -> Answer | None:
     body = response["body"]
     there = body["captured_bytes"] and not body["missing"]
     raw = api.get_bytes(f"/v1/calls/{call['id']}", {"raw": "response"}) if there else b""
-    return _answer(response["status"], response["headers"], raw)
+    return _answer(response["status"], _as_kept(response["headers"], body), raw)
+
+
+def _as_kept(headers: list[list[str]], body: dict[str, Any]) -> list[list[str]]:
+    """Without the coding that was undone when something in the body was masked."""
+    return [pair for pair in headers if not (body.get("decoded") and pair[0].lower() == "content-encoding")]
 
 
 def _answer(status: int, headers: list[list[str]], body: bytes) -> Answer:
@@ -181,7 +186,10 @@ async def _send(call: dict[str, Any], body: bytes, gateway: str | None) -> tuple
     from services.chassis.outgoing import Outgoing, Policy, Request
 
     origin, target, host = way(call, gateway)
-    headers = headers_to_send(call["request"]["headers"], host, body, call["request"]["method"])
+    asked = call["request"]
+    headers = headers_to_send(
+        _as_kept(asked["headers"], asked["body"]), host, body, call["request"]["method"]
+    )
     request = Request(origin, call["request"]["method"], target, headers, body)
     async with Outgoing(Policy.anywhere(), SystemClock()) as outgoing, outgoing.send(request) as response:
         got = bytearray()

@@ -15,8 +15,10 @@ from bus.connect import Bus, connect
 from services import catalog
 from services.chassis import config, telemetry
 from services.chassis.config import Loaded
-from services.chassis.host import Host, Part, open_host
+from services.chassis.host import Host, Part, Shared, open_host
+from services.chassis.limits import open_limits
 from services.chassis.redis import open_inbox
+from services.chassis.secrets import Secrets, open_secrets
 from services.cli import exits, version
 from services.cli.exits import Trouble
 
@@ -71,15 +73,17 @@ async def system(
     services: Sequence[str], loaded: Loaded, *, signals: bool = True
 ) -> AsyncIterator[tuple[Bus, Host]]:
     """The bus, and these services on it, ready. With every catalogued subscription declared before anything
-    is published, so that a service that runs later misses nothing."""
+    is published, so that a service that runs later misses nothing. Raises CannotOpen."""
     parts = [
         Part(room.name, room.build, loaded.rooms[room.name])
         for room in (catalog.load(name) for name in services)
     ]
     subscriptions = catalog.contracts().subscriptions
+    keys = installation_key(services, loaded)
     async with (
         open_inbox(loaded.settings.redis_url) as inbox,
         connect(bus_url(loaded), source="host", subscriptions=subscriptions) as bus,
+        open_limits(loaded.settings.redis_url, bus.clock) as limits,
         open_host(
             bus,
             parts,
@@ -87,10 +91,18 @@ async def system(
             version=version(),
             drain_s=DRAIN_S,
             signals=signals,
-            inbox=inbox,
+            shared=Shared(keys, limits, inbox),
         ) as host,
     ):
         yield bus, host
+
+
+def installation_key(services: Sequence[str], loaded: Loaded) -> Secrets:
+    """The key that is set, else that of the data folder, where one process that runs everything makes it.
+    Raises CannotOpen."""
+    settings = loaded.settings
+    alone = settings.bus_url.startswith("embedded:") or set(services) == set(catalog.SERVICES)
+    return open_secrets(settings.secret_key, loaded.data_dir, make=alone)
 
 
 def bus_url(loaded: Loaded) -> str:

@@ -13,14 +13,13 @@ from cyclopts import Parameter
 
 from bus.clock import Clock
 from services.cli import exits
-from services.cli.client import Api
+from services.cli.client import PAGE, Api
 from services.cli.exits import Trouble
 
-PAGE = 500
 SEARCHED_CALLS = 5000
 SHORT_CHARS = 8
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WHOLE_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -66,21 +65,44 @@ Query = Annotated[
 def moment(text: str | None, clock: Clock, option: str) -> str | None:
     """`10m` (ago), or an ISO 8601 time, local unless it names its zone, as RFC 3339 in UTC. Raises
     Trouble."""
+    return _time(text, clock, option, -1, "10m, 2h or 1d for that long ago")
+
+
+def ending(text: str | None, clock: Clock, option: str) -> str | None:
+    """`30d` (from now), or an ISO 8601 time, as `moment` takes it. Raises Trouble."""
+    return _time(text, clock, option, 1, "12h, 30d or 4w for that long from now")
+
+
+def _time(text: str | None, clock: Clock, option: str, direction: int, spans: str) -> str | None:
     if text is None:
         return None
-    ago = _AGO.fullmatch(text.strip())
+    span = _SPAN.fullmatch(text.strip())
     try:
-        if ago is not None:
-            found = clock.now() - timedelta(seconds=float(ago.group(1)) * _SECONDS[ago.group(2)])
+        if span is not None:
+            away = timedelta(seconds=float(span.group(1)) * _SECONDS[span.group(2)])
+            found = clock.now() + direction * away
         else:
             found = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise Trouble(
             f"{option} {text!r} is no time",
-            remedy="Write 10m, 2h or 1d for that long ago, or a time such as 2026-01-31T12:00.",
+            remedy=f"Write {spans}, or a time such as 2026-01-31T12:00.",
             exit_code=exits.USAGE,
         ) from None
     return found.isoformat().replace("+00:00", "Z")
+
+
+def seconds(text: str, option: str) -> int:
+    """How long `90`, `30s`, `10m`, `2h`, `1d` or `1w` is, in whole seconds. Raises Trouble."""
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        return int(float(span.group(1)) * _SECONDS[span.group(2)]) if span is not None else int(text)
+    except (ValueError, OverflowError):
+        raise Trouble(
+            f"{option} {text!r} is no span of time",
+            remedy="Write 30s, 10m, 2h, 1d or 1w, or a number of seconds.",
+            exit_code=exits.USAGE,
+        ) from None
 
 
 def pages(api: Api, bucket: str, query: dict[str, object], limit: int) -> Iterator[dict[str, Any]]:
@@ -96,11 +118,37 @@ def pages(api: Api, bucket: str, query: dict[str, object], limit: int) -> Iterat
             return
 
 
+def is_whole(text: str) -> bool:
+    """Whether this is a call's id, and not its end or `last`."""
+    return _WHOLE_ID.fullmatch(text) is not None
+
+
+def located(api: Api, bucket: str | None, default: str, text: str) -> tuple[str, str]:
+    """The bucket and the id of a call. bucket: None when none is named: then a whole id alone says where the
+    call is. default: looked into for what is no whole id, and for a call that is deleted, empty when there is
+    none. Raises Trouble."""
+    id = text.strip().lower()
+    if bucket is None and is_whole(id):
+        try:
+            return str(api.get(f"/v1/calls/{id}")["bucket"]), id
+        except Trouble as trouble:
+            if trouble.exit_code != exits.NOT_THERE or not default:
+                raise
+    key = bucket or default
+    if not key:
+        raise Trouble(
+            "no bucket is named",
+            remedy="Name it with --bucket, or write the call's whole id.",
+            exit_code=exits.USAGE,
+        )
+    return key, whole_id(api, key, text)
+
+
 def whole_id(api: Api, bucket: str, text: str) -> str:
     """A call's id from what a person wrote: the id, its last characters as `calls` shows them, or `last` for
     the newest. Raises Trouble."""
     wanted = text.strip().lower().lstrip("…")
-    if _WHOLE_ID.fullmatch(wanted):
+    if is_whole(wanted):
         return wanted
     if wanted == "last":
         newest = [call for page in pages(api, bucket, {}, 1) for call in page["calls"]]

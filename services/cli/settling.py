@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from services.cli import credentials as stored
 from services.cli.credentials import Credentials
@@ -76,18 +76,36 @@ async def _ask(bus: Bus, wanted: Credentials) -> None:
     from bus.errors import Refused
     from bus.ids import derived
     from schemas.identity import CreateToken, GetBucket, PutBucket
-    from schemas.operation import Scope
+    from schemas.operation import SCOPES
 
+    try:
+        team = await _team(bus, TEAM)
+    except Refused:  # it was deleted, by somebody who meant it
+        team = await _team(bus, f"{TEAM}-{wanted.bucket}")
     try:
         await bus.ask(GetBucket(wanted.bucket))
     except Refused:
         command_id = derived("up", "bucket", wanted.bucket)
-        await bus.ask(PutBucket(command_id, "first bucket", key=wanted.bucket, team=TEAM))
+        await bus.ask(PutBucket(command_id, "first bucket", key=wanted.bucket, team=team))
         await bus.ask(GetBucket(wanted.bucket))  # a repeat is answered as the first time, deleted or not
-    scopes = tuple(get_args(Scope))
+    scopes = tuple(sorted(SCOPES))
     digest = hashlib.sha256(wanted.token.encode()).hexdigest()
     command_id = derived("up", "token", digest, *scopes)
-    await bus.ask(CreateToken(command_id, "first token", digest, scopes, team=TEAM))
+    try:
+        await bus.ask(CreateToken(command_id, "first token", scopes, digest, team=team))
+    except Refused as refused:
+        if refused.reason != "token-conflict":  # a token that was rotated since: its secret works
+            raise
+
+
+async def _team(bus: Bus, id: str) -> str:
+    """Its id, once it is there. Raises BusError, Refused when it is there no more."""
+    from bus.ids import derived
+    from schemas.identity import GetTeam, PutTeam
+
+    await bus.ask(PutTeam(derived("up", "team", id), id, "Default team"))
+    await bus.ask(GetTeam(id))  # a repeat is answered as the first time, deleted or not
+    return id
 
 
 def near(url: str) -> str:
@@ -102,6 +120,7 @@ def new_key() -> str:
 
 
 def new_secret() -> str:
-    """A token: `tl_` and 43 characters of base62, 256 random bits."""
-    alphabet = _DIGITS + _LETTERS + _LETTERS.upper()
-    return "tl_" + "".join(secrets.choice(alphabet) for _ in range(43))
+    """A token, of 256 random bits."""
+    from services.chassis.access.tokens import secret_of
+
+    return secret_of("tl", secrets.token_bytes(32))

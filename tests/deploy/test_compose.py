@@ -31,13 +31,18 @@ from services.chassis import config
 from services.cli import COMMANDS
 from tests.deploy import compose
 
-PASSWORDS = {"RABBITMQ_PASSWORD": "r1", "POSTGRES_PASSWORD": "p1", "REDIS_PASSWORD": "d1"}
+SECRETS = {
+    "RABBITMQ_PASSWORD": "r1",
+    "POSTGRES_PASSWORD": "p1",
+    "REDIS_PASSWORD": "d1",
+    "TRUNKLINE_SECRET_KEY": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U",
+}
 DOCKERFILE = (compose.FOLDER / "Dockerfile").read_text()
 ROOT = compose.FOLDER.parent
 
 
 def services() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = compose.resolved(PASSWORDS)["services"]
+    found: dict[str, dict[str, Any]] = compose.resolved(SECRETS)["services"]
     return found
 
 
@@ -98,11 +103,11 @@ def test_the_example_names_every_variable_and_no_other() -> None:
     assert set(compose.example()) == compose.variables_of(compose.FILE.read_text())
 
 
-@pytest.mark.parametrize("name", PASSWORDS)
-def test_no_password_has_a_default(name: str) -> None:
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_secret_has_a_default(name: str) -> None:
     assert compose.example()[name] == ""
     with pytest.raises(compose.VariableMissing, match=name):
-        compose.resolved({other: value for other, value in PASSWORDS.items() if other != name})
+        compose.resolved({other: value for other, value in SECRETS.items() if other != name})
 
 
 def test_only_gateway_and_api_are_published_and_on_this_machine_only() -> None:
@@ -123,7 +128,7 @@ def test_only_gateway_and_api_are_published_and_on_this_machine_only() -> None:
     ],
 )
 def test_the_gateway_knows_by_what_address_it_is_reached(said: dict[str, str], url: str) -> None:
-    gateway = compose.resolved(PASSWORDS | said)["services"]["traffic_gateway"]
+    gateway = compose.resolved(SECRETS | said)["services"]["traffic_gateway"]
     assert settings_of(gateway["environment"]).rooms["traffic_gateway"].public_url == url
 
 

@@ -16,13 +16,31 @@ import pytest
 
 from bus.message import Fact
 from bus.parking import EventDiscarded, EventParked, EventRedriven
+from schemas.api import TokenUsed
 from schemas.identity import (
     BucketChanged,
     BucketCreated,
     BucketDeleted,
+    BucketGuarded,
+    BucketRekeyed,
+    MemberAdded,
+    MemberChanged,
+    MemberRemoved,
+    PasswordRehashed,
+    PasswordSet,
+    PersonInvited,
+    Redaction,
     Retention,
+    SessionClosed,
+    SessionOpened,
+    TeamCreated,
+    TeamDeleted,
+    TeamJoined,
+    TeamRenamed,
     TokenCreated,
+    TokenRenamed,
     TokenRevoked,
+    TokenRotated,
 )
 from schemas.request_vault import (
     BodyChunk,
@@ -55,45 +73,92 @@ MOMENT = datetime(2026, 1, 31, 12, 30, 15, 250_000, tzinfo=UTC)
 BUCKET = "7xzcnsgbwox2"
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-EXAMPLES: tuple[Fact, ...] = (
-    CallCaptured(
-        id="019c1360-1d62-7000-8000-000000000001",
-        bucket=BUCKET,
-        started_at=MOMENT,
-        duration_ms=12.5,
-        request=CapturedRequest(
-            "POST",
-            "https://api.example.com/orders?x=1",
-            "1.1",
-            (("Host", "api.example.com"), ("Content-Type", "application/json")),
-            Body(size_bytes=4, captured_bytes=4, sha256=SHA256, inline=b"test"),
-        ),
-        response=CapturedResponse(
-            201,
-            "Created",
-            "1.1",
-            (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")),
-            Body(size_bytes=2_000_000, captured_bytes=1_048_576, sha256=SHA256, truncated=True),
-        ),
-        error=CallError("upstream-disconnected", "the answer broke off"),
-        timings=Timings(dns_ms=0.5, connect_ms=1.0, tls_ms=2.0, send_ms=0.25, wait_ms=8.0, receive_ms=0.75),
-        status_sent=201,
-        client_address="127.0.0.1",
-        server_address="192.0.2.1:443",
-        origin="replay",
-        replay_of="019c1360-1d62-7000-8000-000000000000",
-        strict=True,
-        redacted=(
-            Masked("request.header", "cookie", "cookie"),
-            Masked("response.body", "jwt", "", 3),
-        ),
+CALL = CallCaptured(
+    id="019c1360-1d62-7000-8000-000000000001",
+    bucket=BUCKET,
+    started_at=MOMENT,
+    duration_ms=12.5,
+    request=CapturedRequest(
+        "POST",
+        "https://api.example.com/orders?x=1",
+        "1.1",
+        (("Host", "api.example.com"), ("Content-Type", "application/json")),
+        Body(size_bytes=4, captured_bytes=4, sha256=SHA256, inline=b"test", decoded=True),
     ),
+    response=CapturedResponse(
+        201,
+        "Created",
+        "1.1",
+        (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")),
+        Body(size_bytes=2_000_000, captured_bytes=1_048_576, sha256=SHA256, truncated=True, form="websocket"),
+    ),
+    error=CallError("upstream-disconnected", "the answer broke off"),
+    timings=Timings(dns_ms=0.5, connect_ms=1.0, tls_ms=2.0, send_ms=0.25, wait_ms=8.0, receive_ms=0.75),
+    status_sent=201,
+    client_address="127.0.0.1",
+    server_address="192.0.2.1:443",
+    origin="replay",
+    replay_of="019c1360-1d62-7000-8000-000000000000",
+    strict=True,
+    redacted=(
+        Masked("request.header", "cookie", "cookie"),
+        Masked("response.body", "jwt", "", 3),
+    ),
+)
+EXAMPLES: tuple[Fact, ...] = (
+    CALL,
     CapturesLost(BUCKET, 17, MOMENT),
-    BucketCreated(BUCKET, "orders", "default", "strict", 2048, Retention(86_400, 1000, 10**9)),
-    BucketChanged(BUCKET, "all orders", "off", 4096, Retention(max_calls=5)),
-    BucketDeleted(BUCKET),
-    TokenCreated("t-1", "laptop", "default", SHA256, ("calls:read",), (BUCKET,), MOMENT),
-    TokenRevoked("t-1"),
+    BucketCreated(
+        BUCKET,
+        "orders",
+        "default",
+        "t-1",
+        capture="strict",
+        body_cap_bytes=2048,
+        retention=Retention(86_400, 1000, 10**9),
+        sampling=0.25,
+        redaction=Redaction("strict", ("x-internal",), ("$.card.number",), ("[0-9]{16}",)),
+        verify_tls=False,
+        allowed_hosts=("api.example.com", "*.example.org"),
+        denied_hosts=("admin.example.org",),
+        rewrite_location=True,
+        notes="what the shop orders",
+    ),
+    BucketChanged(
+        BUCKET,
+        "all orders",
+        "p-1",
+        capture="off",
+        body_cap_bytes=4096,
+        retention=Retention(max_calls=5),
+        sampling=0.5,
+        redaction=Redaction("raw"),
+        verify_tls=False,
+        allowed_hosts=("api.example.com",),
+        denied_hosts=("admin.example.com",),
+        rewrite_location=True,
+        notes="moved",
+    ),
+    BucketRekeyed(BUCKET, "k2xzcnsgbwox", MOMENT, "p-1"),
+    BucketGuarded(BUCKET, SHA256, "p-1"),
+    BucketDeleted(BUCKET, "p-1"),
+    TokenCreated("t-1", "laptop", "default", SHA256, ("calls:read",), (BUCKET,), MOMENT, "p-1"),
+    TokenRenamed("t-1", "desktop", "p-1"),
+    TokenRotated("t-1", SHA256, MOMENT, "p-1"),
+    TokenRevoked("t-1", "p-1"),
+    TokenUsed("t-1", MOMENT),
+    TeamCreated("shop", "The shop", "t-1"),
+    TeamRenamed("shop", "The tea shop", "p-1"),
+    TeamDeleted("shop", "p-1"),
+    MemberAdded("shop", "p-2", "ann@example.com", "editor", "p-1"),
+    MemberChanged("shop", "p-2", "viewer", "p-1"),
+    MemberRemoved("shop", "p-2", "p-1"),
+    PersonInvited("p-2", "ann@example.com", "shop", SHA256, MOMENT, "p-1", resets=True),
+    PasswordSet("p-2", "s1.00000000.c2VhbGVk", "s-1", "p-2", "shop", resets=True),
+    PasswordRehashed("p-2", "s1.00000000.c2VhbGVk"),
+    TeamJoined("p-2", "tea", "p-2"),
+    SessionOpened("p-2", "s-1", SHA256, "shop", MOMENT, "192.0.2.7", "p-2"),
+    SessionClosed("p-2", "s-1", "p-2"),
     BodyChunk(BUCKET, SHA256, 1, 3, 600_000, b"piece"),
     EventParked(
         subscription="billing",
@@ -121,16 +186,52 @@ EXAMPLES: tuple[Fact, ...] = (
     CallsErased("e-1", BUCKET, ("c-1", "c-2"), "asked by the user", "t-1"),
     ErasureFinished("e-1", BUCKET, 2, 1),
 )
+CALL_BEFORE = msgspec.structs.replace(
+    CALL,
+    request=msgspec.structs.replace(
+        CALL.request, body=msgspec.structs.replace(CALL.request.body, decoded=False)
+    ),
+    response=CapturedResponse(
+        201,
+        "Created",
+        "1.1",
+        (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")),
+        Body(size_bytes=2_000_000, captured_bytes=1_048_576, sha256=SHA256, truncated=True),
+    ),
+    redacted=(),
+)
 # As written before a field was added with a default: read for ever, written no more.
 BEFORE: dict[str, Fact] = {
-    "identity.bucket.created-1": BucketCreated(BUCKET, "orders", "default", "strict", 2048),
-    "identity.bucket.changed-1": BucketChanged(BUCKET, "all orders", "off", 4096),
-    "traffic.call.captured-1": msgspec.structs.replace(EXAMPLES[0], redacted=()),
+    "identity.bucket.created-1": BucketCreated(
+        BUCKET, "orders", "default", capture="strict", body_cap_bytes=2048
+    ),
+    "identity.bucket.created-1-retention": BucketCreated(
+        BUCKET,
+        "orders",
+        "default",
+        capture="strict",
+        body_cap_bytes=2048,
+        retention=Retention(86_400, 1000, 10**9),
+    ),
+    "identity.bucket.changed-1": BucketChanged(BUCKET, "all orders", capture="off", body_cap_bytes=4096),
+    "identity.bucket.changed-1-retention": BucketChanged(
+        BUCKET, "all orders", capture="off", body_cap_bytes=4096, retention=Retention(max_calls=5)
+    ),
+    "identity.bucket.deleted-1": BucketDeleted(BUCKET),
+    "identity.token.created-1": TokenCreated(
+        "t-1", "laptop", "default", SHA256, ("calls:read",), (BUCKET,), MOMENT
+    ),
+    "identity.token.revoked-1": TokenRevoked("t-1"),
+    "traffic.call.captured-1": CALL_BEFORE,
+    "traffic.call.captured-1-redacted": msgspec.structs.replace(CALL_BEFORE, redacted=CALL.redacted),
 }
 NAMES = {
-    BucketCreated: "identity.bucket.created-1-retention",
-    BucketChanged: "identity.bucket.changed-1-retention",
-    CallCaptured: "traffic.call.captured-1-redacted",
+    BucketCreated: "identity.bucket.created-1-settings",
+    BucketChanged: "identity.bucket.changed-1-settings",
+    BucketDeleted: "identity.bucket.deleted-1-by",
+    TokenCreated: "identity.token.created-1-by",
+    TokenRevoked: "identity.token.revoked-1-by",
+    CallCaptured: "traffic.call.captured-1-forms",
 }
 
 

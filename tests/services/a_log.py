@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bus import codec
+from bus import codec, topics
 from bus.connect import Bus
 from bus.errors import Refused, Unavailable
 from bus.event import Event, Stamp
@@ -18,8 +18,10 @@ from schemas.request_vault import (
     Append,
     Appended,
     CategoryHeads,
+    DecisionPage,
     LogPage,
     ReadCategory,
+    ReadDecisions,
     ReadStream,
     Recorded,
 )
@@ -41,6 +43,7 @@ class ALog:
         router.answers(Append, self.answer_append)
         router.answers(ReadCategory, self.answer_read_category)
         router.answers(ReadStream, self.answer_read_stream)
+        router.answers(ReadDecisions, self.answer_read_decisions)
         return router
 
     def record(self, fact: Fact, stream: str, *, source: str = "identity", id: str | None = None) -> Event:
@@ -101,6 +104,18 @@ class ALog:
         mine = [recorded for recorded in self.records if recorded.stream == ask.stream]
         page = tuple(recorded for recorded in mine if recorded.version > ask.after)[: ask.limit]
         return LogPage(page, page[-1].version if page else ask.after, len(mine))
+
+    async def answer_read_decisions(self, ask: ReadDecisions, delivery: Delivery) -> DecisionPage:
+        matches = topics.Matcher(ask.types or ("#",))
+        found = [
+            recorded
+            for recorded in reversed(self.records)
+            if (not ask.before or recorded.position[1] < ask.before)
+            and matches(_event(recorded).type)
+            and (not ask.keys or _event(recorded).key in ask.keys)
+        ]
+        page = tuple(found[: ask.limit])
+        return DecisionPage(page, page[-1].position[1] if len(found) > ask.limit else 0)
 
     def _record(self, stream: str, event: Event) -> Recorded:
         category = _category(stream)

@@ -17,7 +17,19 @@ import msgspec
 from bus.message import Ask
 from schemas.operation import Operation
 
-FILLED = frozenset(("command_id", "team", "actor", "allowed_buckets"))
+FILLED = frozenset(
+    (
+        "command_id",
+        "team",
+        "actor",
+        "session",
+        "actor_scopes",
+        "allowed_buckets",
+        "visible_keys",
+        "if_version",
+        "client_address",
+    )
+)
 """Fields that the edge fills in and no client may give (see `schemas.operation`)."""
 
 Where = Literal["path", "query", "body"]
@@ -48,7 +60,7 @@ class Binding:
     take. Raises ValueError when the operation does not fit its ask."""
 
     def __init__(self, operation: Operation, *, without: Iterable[str] = ()) -> None:
-        hidden = FILLED | frozenset(without)
+        hidden = FILLED.union(without, operation.hidden)
         fields = {field.encode_name: field for field in msgspec.structs.fields(operation.ask)}
         names = tuple(_IN_BRACES.findall(operation.path))
         for name in (*names, *([operation.bucket] if operation.bucket else [])):

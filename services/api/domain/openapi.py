@@ -6,49 +6,23 @@ Nothing about an operation is written twice: parameters, bodies and replies are 
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from schemas.operation import Operation
+from schemas.operation import Scope, sealed_in
+from services.api.domain.answers import PROBLEM, conditions, headers, responses
 from services.api.domain.binding import Binding, is_list
+from services.api.domain.docstrings import refused, told
 
 _REF = "#/components/schemas/{name}"
-_PROBLEM_REF = "#/components/schemas/Problem"
-_PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "Problem details (RFC 9457). Further members depend on the type.",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "format": "uri", "description": "urn:trunkline:error:<slug>"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "remedy": {"type": "string", "description": "What to do about it."},
-        "request_id": {"type": "string"},
-        "field": {"type": "string", "description": "What is at fault in the request."},
-        "position": {"type": "integer", "description": "The character of `field` at fault, from 1."},
-        "in": {"type": "string", "enum": ["path", "query", "body"]},
-        "service": {"type": "string", "description": "Which service does not answer."},
-    },
-}
-_ANSWERS = {
-    400: "Something in the request is not valid; `field` names it.",
-    401: "The token is missing or not accepted.",
-    403: "The token lacks the scope.",
-    404: "It does not exist, or not for this token.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    503: "A service that is needed does not answer; `service` names it, Retry-After says when to try again.",
-}
 
 
 class Described(msgspec.Struct, frozen=True):
-    """A route, as the document tells it. tag: whose it is. scope: None for what needs no token. parameters:
-    besides, or instead of, those of the binding. answers: media type -> schema type, or a JSON schema."""
+    """A route, as the document tells it. tag: whose it is. parameters: besides, or
+    instead of, those of the binding. answers: media type -> schema type, or a JSON schema. refused: slugs of
+    the service's refusals."""
 
     operation_id: str
     method: str
@@ -56,10 +30,11 @@ class Described(msgspec.Struct, frozen=True):
     tag: str
     summary: str
     description: str = ""
-    scope: str | None = None
+    scope: Scope = "public"
     binding: Binding | None = None
     parameters: tuple[dict[str, Any], ...] = ()
     answers: tuple[tuple[str, Any], ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def described(service: str, binding: Binding) -> Described:
@@ -71,10 +46,11 @@ def described(service: str, binding: Binding) -> Described:
         path=operation.path,
         tag=service,
         summary=operation.summary,
-        description=_told(operation)[0],
+        description=told(operation)[0],
         scope=operation.scope,
         binding=binding,
         answers=(("application/json", operation.ask.reply_type()),),
+        refused=refused(operation.ask),
     )
 
 
@@ -84,6 +60,7 @@ def document(routes: Sequence[Described], *, version: str, prefix: str) -> dict[
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     for info, schema in zip(msgspec.inspect.multi_type_info(types), schemas, strict=True):
         _name_times(info, schema, components, set())
+    _name_secrets(routes, components)
     known = dict(zip(map(_key, types), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
@@ -101,7 +78,8 @@ def document(routes: Sequence[Described], *, version: str, prefix: str) -> dict[
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": _PROBLEM},
+            "schemas": {**components, "Problem": PROBLEM},
+            "headers": headers(),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "An API token."}
             },
@@ -148,66 +126,66 @@ def _key(kind: Any) -> Any:
 
 
 def _route(route: Described, known: dict[Any, Any]) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": {"$ref": _PROBLEM_REF}}}
-    content = {
-        media: {"schema": answer if isinstance(answer, dict) else known[_key(answer)]}
-        for media, answer in route.answers
-    }
+    binding, public = route.binding, route.scope == "public"
+    content: dict[str, Any] = {}
+    for media, kind in route.answers:
+        schema = kind if isinstance(kind, dict) else known[_key(kind)]
+        other = content.get(media)
+        content[media] = {"schema": schema if other is None else {"anyOf": [other["schema"], schema]}}
+    tagged = any(not isinstance(answer, dict) for _, answer in route.answers) and (
+        route.method == "GET" or (route.method == "PATCH" and _has_version(route))
+    )
+    versioned = binding is not None and "if_version" in binding.operation.ask.__struct_fields__
+    own = {(parameter["in"], parameter["name"]) for parameter in route.parameters}
+    asked = () if binding is None else _parameters(binding, known)
+    parameters = [
+        *(each for each in asked if (each["in"], each["name"]) not in own),
+        *route.parameters,
+        *conditions(route.method, tagged=tagged, versioned=versioned),
+    ]
     answer: dict[str, Any] = {
         "operationId": route.operation_id,
         "tags": [route.tag],
         "summary": route.summary,
         "description": route.description,
-        "parameters": [*route.parameters],
-        "responses": {"200": {"description": "Done.", "content": content}},
+        "x-scope": route.scope,
+        "parameters": parameters,
     }
-    if route.scope is None:
+    if binding is not None and not binding.from_query:
+        answer["requestBody"] = _body(binding, known)
+    if public:
         answer["security"] = []
     else:
-        answer["x-scope"] = route.scope
-        answer["description"] = f"{route.description}\n\nNeeds the scope `{route.scope}`.".strip()
-    binding = route.binding
-    if binding is not None:
-        own = {(parameter["in"], parameter["name"]) for parameter in route.parameters}
-        asked = (each for each in _parameters(binding, known) if (each["in"], each["name"]) not in own)
-        answer["parameters"] = [*asked, *route.parameters]
-        if not binding.from_query:
-            answer["requestBody"] = _body(binding, known)
-    for status, meaning in _ANSWERS.items():
-        if (status in (401, 403) and route.scope is None) or (
-            status in (413, 415) and "requestBody" not in answer
-        ):
-            continue
-        answer["responses"][str(status)] = {"description": meaning, "content": problem}
-    answer["responses"]["default"] = {"description": "Any other failure.", "content": problem}
+        needs = "Needs a token." if route.scope == "signed-in" else f"Needs the scope `{route.scope}`."
+        answer["description"] = f"{route.description}\n\n{needs}".strip()
+    answer["responses"] = responses(
+        content,
+        public=public,
+        method=route.method,
+        tagged=tagged,
+        body="requestBody" in answer,
+        path="{" in route.path,
+        refused=route.refused,
+    )
     return answer
 
 
-def _told(operation: Operation) -> tuple[str, dict[str, str]]:
-    """What the ask's own docstring tells of the operation, and of each field: `limit: 1 to 500.` or
-    `method, host: exact.` An inherited docstring says nothing of it."""
-    said: dict[str, str] = {}
-    about: list[str] = []
-    if not operation.ask.__dict__.get("__doc__"):
-        return "", said
-    fields = set(operation.ask.__struct_encode_fields__)
-    for paragraph in (inspect.getdoc(operation.ask) or "").split("\n\n"):
-        before, *found = re.split(
-            r"(?:^|(?<=\. ))((?:\w+(?: \([^)]*\))?, )*\w+(?: \([^)]*\))?): ", " ".join(paragraph.split())
-        )
-        prose = [before]
-        for names, meaning in zip(found[::2], found[1::2], strict=True):
-            each = [name.partition(" ")[0] for name in names.split(", ")]
-            if fields.issuperset(each):
-                said |= dict.fromkeys(each, meaning.strip())
-            else:
-                prose.append(f"{names}: {meaning}")
-        about.append("".join(prose).strip())
-    return "\n\n".join(text for text in about if text), said
+def _has_version(route: Described) -> bool:
+    return any("version" in getattr(answer, "__struct_fields__", ()) for _, answer in route.answers)
+
+
+def _name_secrets(routes: Iterable[Described], components: dict[str, Any]) -> None:
+    """Secrets in replies are for reading only, and shown once."""
+    for route in routes:
+        for _, answer in route.answers:
+            if not isinstance(answer, dict) and hasattr(answer, "TYPE"):
+                for name in sealed_in(answer):
+                    field = components[answer.__name__]["properties"][name]
+                    field |= {"readOnly": True, "format": "password"}
 
 
 def _parameters(binding: Binding, known: dict[Any, Any]) -> list[dict[str, Any]]:
-    said = _told(binding.operation)[1]
+    said = told(binding.operation)[1]
     answer: list[dict[str, Any]] = []
     for name, field in binding.path.items():
         answer.append({"name": name, "in": "path", "required": True, "schema": known[_key(field.type)]})
@@ -226,10 +204,12 @@ def _parameters(binding: Binding, known: dict[Any, Any]) -> list[dict[str, Any]]
 
 def _body(binding: Binding, known: dict[Any, Any]) -> dict[str, Any]:
     required = [name for name, field in binding.inputs.items() if field.required]
-    said = _told(binding.operation)[1]
+    said = told(binding.operation)[1]
+    secret = sealed_in(binding.operation.ask)
     properties = {
         name: _with_default(known[_key(field.type)], field)
         | ({"description": said[name]} if name in said else {})
+        | ({"writeOnly": True, "format": "password"} if field.name in secret else {})
         for name, field in binding.inputs.items()
     }
     schema = {

@@ -9,20 +9,29 @@ from datetime import datetime
 
 import msgspec
 
-from schemas.request_vault import CallRecord, Position
-from schemas.traffic_gateway import Body, CallError, Headers, Timings
-from services.calls.body import Readable, readable
+from schemas.request_vault import CallMarks, CallRecord, Position
+from schemas.traffic_gateway import (
+    Body,
+    CallError,
+    CapturedRequest,
+    CapturedResponse,
+    Headers,
+    Masked,
+    Timings,
+)
+from services.calls.body import Readable, as_kept, readable
 
 
 class BodyView(msgspec.Struct, frozen=True):
-    """size_bytes: relayed. captured_bytes: kept. sha256: of the kept bytes. missing: they are not there (not
-    yet, or no longer). content: the body for reading, None when it is missing; the kept bytes themselves are
-    at `?raw=request` or `?raw=response`."""
+    """size_bytes: relayed. captured_bytes: kept. sha256: of the kept bytes. decoded: content codings were
+    undone before. missing: they are not there (not yet, or no longer). content: the body for reading, None
+    when it is missing; the kept bytes themselves are at `?raw=request` or `?raw=response`."""
 
     size_bytes: int
     captured_bytes: int
     sha256: str | None
     truncated: bool
+    decoded: bool
     missing: bool
     content: Readable | None
 
@@ -44,7 +53,7 @@ class ResponseView(msgspec.Struct, frozen=True):
 
 
 class CallView(msgspec.Struct, frozen=True):
-    """One call, whole."""
+    """One call, whole. redacted: what was masked before it was kept. marks: None while it has none."""
 
     id: str
     bucket: str
@@ -63,6 +72,8 @@ class CallView(msgspec.Struct, frozen=True):
     position: Position
     recorded_at: datetime
     event_id: str
+    redacted: tuple[Masked, ...] = ()
+    marks: CallMarks | None = None
 
 
 def view(
@@ -70,29 +81,13 @@ def view(
 ) -> CallView:
     """`record` with its bodies decoded, each up to `limit_bytes`; None stands for bytes that are missing."""
     call = record.call
-    asked, answered = call.request, call.response
-    request = RequestView(
-        asked.method,
-        asked.url,
-        asked.http_version,
-        asked.headers,
-        _body(asked.body, asked.headers, request_body, limit_bytes),
-    )
-    response = None
-    if answered is not None:
-        response = ResponseView(
-            answered.status,
-            answered.reason,
-            answered.http_version,
-            answered.headers,
-            _body(answered.body, answered.headers, response_body, limit_bytes),
-        )
+    response = None if call.response is None else response_view(call.response, response_body, limit_bytes)
     return CallView(
         id=call.id,
         bucket=call.bucket,
         started_at=call.started_at,
         duration_ms=call.duration_ms,
-        request=request,
+        request=request_view(call.request, request_body, limit_bytes),
         response=response,
         error=call.error,
         timings=call.timings,
@@ -105,11 +100,31 @@ def view(
         position=record.position,
         recorded_at=record.recorded_at,
         event_id=record.event_id,
+        redacted=call.redacted,
+        marks=record.marks,
     )
+
+
+def request_view(asked: CapturedRequest, data: bytes | None, limit_bytes: int) -> RequestView:
+    body = _body(asked.body, asked.headers, data, limit_bytes)
+    return RequestView(asked.method, asked.url, asked.http_version, asked.headers, body)
+
+
+def response_view(answered: CapturedResponse, data: bytes | None, limit_bytes: int) -> ResponseView:
+    body = _body(answered.body, answered.headers, data, limit_bytes)
+    return ResponseView(answered.status, answered.reason, answered.http_version, answered.headers, body)
 
 
 def _body(body: Body, headers: Headers, data: bytes | None, limit_bytes: int) -> BodyView:
     content = None
     if data is not None:
-        content = readable(headers, data, truncated=body.truncated, limit_bytes=limit_bytes)
-    return BodyView(body.size_bytes, body.captured_bytes, body.sha256, body.truncated, data is None, content)
+        content = readable(as_kept(headers, body), data, truncated=body.truncated, limit_bytes=limit_bytes)
+    return BodyView(
+        body.size_bytes,
+        body.captured_bytes,
+        body.sha256,
+        body.truncated,
+        body.decoded,
+        data is None,
+        content,
+    )

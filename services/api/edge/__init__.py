@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from bus.clock import Clock
@@ -13,18 +12,23 @@ from bus.ids import Ids
 from schemas.operation import Operation
 from services.api.config import Config
 from services.api.domain.openapi import Described, described, document
-from services.api.domain.view import CallView
-from services.api.edge import export, live
+from services.api.edge import export, limiting, live
 from services.api.edge.asking import Asker, Asks
-from services.api.edge.calls import VAULT, Calls
+from services.api.edge.bodies import Bodies
+from services.api.edge.calls import Calls
+from services.api.edge.cors import Cors
 from services.api.edge.documents import Documents
+from services.api.edge.exceptions import exceptions
 from services.api.edge.gate import Access, Gate
+from services.api.edge.limiting import Limiter
 from services.api.edge.live import Wakes
 from services.api.edge.operations import PREFIX, OperationHandler, Served
+from services.api.edge.repeating import Repeating
+from services.api.edge.shared import SharedCalls
+from services.api.edge.uses import Uses
+from services.api.store import Repeats
+from services.chassis.host import Shared
 from services.chassis.web import make_app
-
-_TEXT = {"type": "string"}
-_BYTES = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
 def make_edge(
@@ -33,6 +37,9 @@ def make_edge(
     bus: Asks,
     access: Access,
     wakes: Wakes,
+    uses: Uses,
+    shared: Shared,
+    repeats: Repeats,
     clock: Clock,
     ids: Ids,
     config: Config,
@@ -42,25 +49,31 @@ def make_edge(
     operation does not fit its ask, or two have the same route."""
     app = make_app("api", clock=clock, ids=ids, max_body_bytes=config.max_body_bytes)
     app.on_shutdown.append(wakes.on_shutdown)
-    gate = Gate(access, clock)
+    app.on_response_prepare.append(limiting.tell)
+    Cors(config.cors_origins).install(app)
+    gate = Gate(access, clock, Limiter(shared.limits, clock, config), uses)
     asker = Asker(bus, config.ask_timeout_s)
-    calls = Calls(gate, asker, read_limit_bytes=config.read_limit_bytes, version=version)
+    bodies = Bodies(asker)
+    limit_bytes = config.read_limit_bytes
+    calls = Calls(gate, asker, bodies, read_limit_bytes=limit_bytes, version=version)
+    links = SharedCalls(gate, asker, bodies, shared.secrets, read_limit_bytes=limit_bytes, version=version)
     following = live.Live(gate, asker, wakes, clock, heartbeat_s=config.heartbeat_s)
     exporting = export.Export(gate, asker, calls, version)
+    repeating = Repeating(repeats, shared.secrets, clock, ids)
     generic = [
-        OperationHandler(Served(service, operation), gate, asker, ids)
+        OperationHandler(Served(service, operation), gate, asker, repeating, shared.secrets)
         for service, operations in contracts.items()
         for operation in operations
     ]
     routes = [
         *(described(handler.served.service, handler.binding) for handler in generic),
-        *_exceptions(following, exporting),
+        *exceptions(following, exporting),
     ]
     _check_routes(routes)
-    documents = Documents(document(routes, version=version, prefix=PREFIX))
-    add = app.router.add_route
+    documents = Documents(document(routes, version=version, prefix=PREFIX), gate)
     get = app.router.add_get  # which answers HEAD too
     get(f"{PREFIX}/calls/{{id}}", calls.get)
+    get(f"{PREFIX}/shared/{{share}}", links.get)
     get(PREFIX + live.OPERATION.path, following.follow)
     get(PREFIX + export.OPERATION.path, exporting.archive)
     get(f"{PREFIX}/openapi.json", documents.openapi)
@@ -70,72 +83,8 @@ def make_edge(
         if operation.method == "GET":
             get(PREFIX + operation.path, handler.answer)
         else:
-            add(operation.method, PREFIX + operation.path, handler.answer)
+            app.router.add_route(operation.method, PREFIX + operation.path, handler.answer)
     return app
-
-
-def _exceptions(following: live.Live, exporting: export.Export) -> list[Described]:
-    """What is not an operation: streams, bodies and files."""
-    one_of = {"type": "string", "enum": ["request", "response"]}
-    forms = {"type": "string", "enum": ["curl", "python", "har"]}
-    newest = {
-        "name": "limit",
-        "in": "query",
-        "required": False,
-        "schema": {"type": "integer", "minimum": 1},
-        "description": "only the newest so many; all that match unless given.",
-    }
-    return [
-        Described(
-            operation_id="getCall",
-            method="GET",
-            path="/calls/{id}",
-            tag=VAULT,
-            summary="One call, its bodies decoded for reading",
-            description="With `raw`, the captured bytes of one body as they travelled, content codings "
-            "untouched (`Trunkline-Content-Encoding` names them). With `as`, a snippet that sends the call "
-            "again, or a HAR archive of this one call.",
-            scope="calls:read",
-            parameters=(
-                {"name": "id", "in": "path", "required": True, "schema": _TEXT},
-                {"name": "raw", "in": "query", "required": False, "schema": one_of},
-                {"name": "as", "in": "query", "required": False, "schema": forms},
-            ),
-            answers=(("application/json", CallView), ("text/plain", _TEXT), ("*/*", _BYTES)),
-        ),
-        msgspec.structs.replace(
-            described(VAULT, following.binding),
-            operation_id="followCalls",
-            description="Events `call`, whose data is the call as in the list. `Last-Event-ID`, or `after`, "
-            "goes on behind a position; else the stream begins with the next call. Quiet streams carry a "
-            "comment now and then.",
-            parameters=({"name": "Last-Event-ID", "in": "header", "required": False, "schema": _TEXT},),
-            answers=(("text/event-stream", _TEXT),),
-        ),
-        msgspec.structs.replace(
-            described(VAULT, exporting.binding),
-            operation_id="exportCalls",
-            description="The filters of the list; all calls that match, or the newest `limit`.",
-            parameters=(newest,),
-            answers=(("application/json", {"type": "object", "description": "HAR 1.2"}),),
-        ),
-        Described(
-            operation_id="getOpenapi",
-            method="GET",
-            path="/openapi.json",
-            tag="api",
-            summary="This API as an OpenAPI 3.1 document",
-            answers=(("application/json", {"type": "object"}),),
-        ),
-        Described(
-            operation_id="getDocs",
-            method="GET",
-            path="/docs",
-            tag="api",
-            summary="This API as a page for people",
-            answers=(("text/html", _TEXT),),
-        ),
-    ]
 
 
 def _check_routes(routes: Iterable[Described]) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from bus.errors import BusError
 from bus.message import Ask
-from services.api.edge.problems import from_ask
+from services.api.edge.failing import from_ask
 
 R = TypeVar("R")
 

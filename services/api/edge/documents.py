@@ -11,6 +11,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from services.api.domain.conditions import tag_of
+from services.api.edge.gate import Gate
+from services.api.edge.replying import tagged
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
        color: #1b1f24; background: #fff }
@@ -55,18 +59,22 @@ _POLICY = "; ".join(
 class Documents:
     """Rendered once; they do not change while the service runs."""
 
-    def __init__(self, openapi: Mapping[str, Any]) -> None:
+    def __init__(self, openapi: Mapping[str, Any], gate: Gate) -> None:
+        self._gate = gate
         self._json = msgspec.json.encode(openapi)
+        self._tag = tag_of(None, self._json)
         self._page = page(openapi)
 
     async def openapi(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=self._json,
-            content_type="application/json",
-            headers={"Cache-Control": "public, max-age=60", "Access-Control-Allow-Origin": "*"},
-        )
+        await self._gate.caller(request, "public")
+        answer = tagged(request, self._tag, self._json)
+        answer.headers["Cache-Control"] = "public, max-age=60"
+        answer.headers["Access-Control-Allow-Origin"] = "*"
+        del answer.headers["Vary"]
+        return answer
 
     async def docs(self, request: web.Request) -> web.Response:
+        await self._gate.caller(request, "public")
         return web.Response(
             text=self._page, content_type="text/html", headers={"Content-Security-Policy": _POLICY}
         )

@@ -13,9 +13,11 @@ from schemas.operation import Operation
 from schemas.request_vault import CallSummary, GetCall, SearchCalls
 from services.api.domain.binding import Binding, Invalid
 from services.api.edge.asking import Asker
-from services.api.edge.calls import VAULT, Calls
+from services.api.edge.bodies import VAULT
+from services.api.edge.calls import Calls
+from services.api.edge.failing import from_invalid
 from services.api.edge.gate import Gate
-from services.api.edge.problems import CALL_UNKNOWN, PARAMETER_INVALID, from_invalid
+from services.api.edge.problems import CALL_UNKNOWN, PARAMETER_INVALID
 from services.calls import har
 from services.chassis.web import Problem
 

@@ -21,9 +21,10 @@ from schemas.operation import Operation
 from schemas.request_vault import CallPage, CallsRecorded, Position, SearchCalls
 from services.api.domain.binding import Binding, Invalid
 from services.api.edge.asking import Asker
-from services.api.edge.calls import VAULT
+from services.api.edge.bodies import VAULT
+from services.api.edge.failing import from_invalid
 from services.api.edge.gate import Gate
-from services.api.edge.problems import PARAMETER_INVALID, from_invalid
+from services.api.edge.problems import PARAMETER_INVALID
 from services.chassis.web import CLOSING, Problem
 
 OPERATION = Operation(
@@ -36,6 +37,7 @@ OPERATION = Operation(
 )
 PAGE = 100
 RETRY_MS = 2000
+CHECK_EVERY_S = 1.0  # whether the caller may still see this
 AWAY_S = 1.0  # between two tries while the vault does not answer
 
 
@@ -94,7 +96,9 @@ class Live:
         self.binding = Binding(OPERATION, without=("limit", "cursor"))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
-        await self._check(request, request.match_info["bucket"])
+        """Ends within two seconds after the token was revoked or expired, or the bucket deleted."""
+        caller = await self._gate.caller(request, OPERATION.scope)
+        await self._gate.check_bucket(caller, request.match_info["bucket"])
         try:
             asked = self.binding.bind(request.match_info, request.query.items(), b"", {})
         except Invalid as error:
@@ -127,6 +131,7 @@ class Live:
     ) -> None:
         closing = request.app[CLOSING]
         heard: Position | None = None
+        quiet_until_s = self._clock.monotonic() + self._heartbeat_s
         while not closing.is_set():
             for call in page.calls:
                 data = msgspec.json.encode(call).decode()
@@ -136,11 +141,17 @@ class Live:
                 if heard is not None and heard > position:
                     # What was told of before this search and is not in it, the filters leave out.
                     position = heard
-                try:
-                    async with asyncio.timeout(self._heartbeat_s):
-                        await watch.woken.wait()
-                except TimeoutError:
-                    await answer.write(f": still here\nid: {_id(position)}\n\n".encode())
+                woken = await _within(min(CHECK_EVERY_S, self._heartbeat_s), watch.woken)
+                if self._clock.monotonic() >= quiet_until_s:
+                    quiet_until_s = self._clock.monotonic() + self._heartbeat_s
+                    if not woken:
+                        await answer.write(f": still here\nid: {_id(position)}\n\n".encode())
+                        woken = True  # a signal may have been lost: look
+                if not woken:
+                    if not await self._may_go_on(request, asked.bucket):
+                        return
+                    page = CallPage((), None)
+                    continue
             watch.woken.clear()
             heard = watch.heard
             try:
@@ -162,12 +173,30 @@ class Live:
         )
 
     async def _check(self, request: web.Request, bucket: str) -> None:
-        caller = await self._gate.caller(request, OPERATION.scope)
+        caller = await self._gate.still(request, OPERATION.scope)
         await self._gate.check_bucket(caller, bucket)
+
+    async def _may_go_on(self, request: web.Request, bucket: str) -> bool:
+        """Not, once the token or the bucket has ended. While nobody can tell, a stream in which nothing
+        happens stays open."""
+        try:
+            await self._check(request, bucket)
+        except Problem as problem:
+            return problem.status == 503
+        return True
 
     async def _newest(self, bucket: str) -> Position:
         page = await self._asker.ask(VAULT, SearchCalls(bucket, limit=1))
         return page.calls[0].position if page.calls else (0, 0)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether it was set by then."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _id(position: Position) -> str:

@@ -1,25 +1,8 @@
-"""The one place that knows HTTP codes: every problem of the API, and how failures of asks become problems.
-
-A service's refusal keeps its own slug. Its status follows from the last word of the slug, so that a new
-operation's refusals need no line here.
-"""
+"""Every problem of the API, its slug and its HTTP status: docs/errors.md is made from this table."""
 
 from __future__ import annotations
 
-import re
-
-from bus.errors import (
-    AskFailed,
-    BusError,
-    DeadlinePassed,
-    Malformed,
-    NobodyAnswers,
-    Refused,
-    TooLarge,
-    Unavailable,
-)
-from services.api.domain.binding import Invalid
-from services.chassis.web import BODY_BROKEN, Problem, ProblemKind
+from services.chassis.web import ProblemKind
 
 TOKEN_MISSING = ProblemKind(
     "token-missing",
@@ -150,6 +133,42 @@ ASK_REFUSED = ProblemKind(
     "The service understood the request and does not carry it out; `type` is its own reason.",
     "Read the detail; the same request will be refused again.",
 )
+RATE_LIMITED = ProblemKind(
+    "rate-limited",
+    429,
+    "Too many requests",
+    "The token, or the address of a request that needs none, sends more than the limit allows.",
+    "Wait `Retry-After` seconds; `RateLimit` in every answer says how many requests are left.",
+)
+PRECONDITION_FAILED = ProblemKind(
+    "precondition-failed",
+    412,
+    "It is not what the condition says",
+    "The request carries If-Match or If-None-Match, and what it is about has another version, or none that "
+    "could match. Nothing was done.",
+    "Read it again, and send the `ETag` of that answer; or leave the condition out.",
+)
+KEY_REUSED = ProblemKind(
+    "idempotency-key-reused",
+    422,
+    "The Idempotency-Key belongs to another request",
+    "Within a day the same key came with another path, body or condition.",
+    "Send the first request unchanged to repeat it, or choose a new key.",
+)
+KEY_RUNNING = ProblemKind(
+    "idempotency-key-running",
+    409,
+    "The first request with this Idempotency-Key still runs",
+    "A repeat came before the first request was answered.",
+    "Try again after `Retry-After` seconds.",
+)
+SHARE_UNKNOWN = ProblemKind(
+    "share-unknown",
+    404,
+    "There is no such link",
+    "No call is shared by this link; it may have ended, or the call is gone.",
+    "Ask whoever gave you the link for another one.",
+)
 TOO_LARGE = ProblemKind(
     "event-too-large",
     413,
@@ -177,67 +196,10 @@ KINDS = (
     SERVICE_UNAVAILABLE,
     SERVICE_FAILED,
     ASK_REFUSED,
+    RATE_LIMITED,
+    PRECONDITION_FAILED,
+    KEY_REUSED,
+    KEY_RUNNING,
+    SHARE_UNKNOWN,
     TOO_LARGE,
 )
-_POINTING = re.compile(r"(\w+), character ([0-9]+): ")
-_BY_SLUG = {kind.slug: kind for kind in KINDS}
-_STATUS_BY_LAST_WORD = {
-    "unknown": 404,
-    "gone": 410,
-    "conflict": 409,
-    "exists": 409,
-    "observed": 409,
-    "invalid": 400,
-    "malformed": 400,
-    "forbidden": 403,
-}
-
-
-def from_ask(service: str, error: BusError) -> Problem:
-    """What went wrong with an ask to `service`, as a problem."""
-    match error:
-        case Refused():
-            return _refusal(error)
-        case Unavailable():
-            return unavailable(service, f"{service} does not answer: {error}", retry_after_s=2)
-        case NobodyAnswers():
-            return unavailable(service, f"{service} is not running", retry_after_s=5)
-        case DeadlinePassed():
-            return unavailable(service, f"{service} did not answer in time", retry_after_s=2)
-        case TooLarge():
-            return TOO_LARGE.of(str(error))
-        case AskFailed() | Malformed():
-            return SERVICE_FAILED.of(f"{service} could not answer because of a fault there", service=service)
-        case _:
-            return SERVICE_FAILED.of(f"{service} could not be asked", service=service)
-
-
-def unavailable(service: str, detail: str, *, retry_after_s: int) -> Problem:
-    headers = {"Retry-After": str(retry_after_s)}
-    return SERVICE_UNAVAILABLE.of(detail, headers=headers, service=service)
-
-
-def from_invalid(error: Invalid) -> Problem:
-    named = {"field": error.field, "in": error.where} if error.field else {"in": error.where}
-    if error.broken:
-        return BODY_BROKEN.of(f"The body cannot be read: {error.reason}.", **named)
-    said = f"{error.where} {error.field!r}" if error.field else f"the {error.where}"
-    if error.known:
-        known = list(error.known)
-        return PARAMETER_UNKNOWN.of(
-            f"{said}: {error.reason}; there are {', '.join(known)}.", known=known, **named
-        )
-    return PARAMETER_INVALID.of(f"{said}: {error.reason}.", **named)
-
-
-def _refusal(error: Refused) -> Problem:
-    kind = _BY_SLUG.get(error.reason)
-    if kind is not None:
-        # A refusal that points at a character says so in its first words: it has no other place for it.
-        pointing = _POINTING.match(error.detail)
-        if pointing is None:
-            return kind.of(error.detail)
-        return kind.of(error.detail, field=pointing[1], position=int(pointing[2]))
-    status = _STATUS_BY_LAST_WORD.get(error.reason.rpartition("-")[2], ASK_REFUSED.status)
-    title = error.reason.replace("-", " ").capitalize() or ASK_REFUSED.title
-    return Problem(status, error.reason or ASK_REFUSED.slug, title, error.detail)

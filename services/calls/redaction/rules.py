@@ -12,9 +12,6 @@ from typing import NamedTuple
 
 from services.calls.redaction.proofs import has_digit, is_basic, is_bearer, is_card
 
-MASK = "[redacted:header]"
-"""What `redact_headers` writes, which knows no bucket and so no key."""
-
 SECRET_HEADERS = frozenset(
     (
         "authorization",

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from schemas.traffic_gateway import Body, CallCaptured, Headers
-from services.calls.body import header, media_type, text_of, undo_codings
+from services.calls.body import as_kept, header, media_type, text_of, undo_codings
 from services.calls.words.splitting import canonical_name, words
 
 BODY_TEXT_BYTES = 32 * 1024
@@ -40,8 +40,8 @@ class Indexed(msgspec.Struct, frozen=True):
 
 
 def indexed(call: CallCaptured, request_body: bytes | None, response_body: bytes | None) -> Indexed:
-    """The words of a call. Bodies: as captured, content codings untouched; None: what rides inline, if
-    anything. Never raises, whatever was captured.
+    """The words of a call. Bodies: as captured; None: what rides inline, if anything. Never raises, whatever
+    was captured.
 
     Of each body the first BODY_TEXT_BYTES with its codings undone count, if they are text, and of these
     MAX_BODY_WORDS; of URL and headers together MAX_HEAD_WORDS. Of one word, the first MAX_PLACES places in
@@ -95,7 +95,7 @@ def _body_words(headers: Headers, body: Body, data: bytes | None) -> list[str]:
     data = body.inline if data is None else data
     if not data:
         return []
-    undone = undo_codings(data, headers, limit_bytes=BODY_TEXT_BYTES)
+    undone = undo_codings(data, as_kept(headers, body), limit_bytes=BODY_TEXT_BYTES)
     content_type = header(headers, "content-type")
     complete = undone.complete and not body.truncated
     read = None if undone.still_coded else text_of(undone.data, content_type, complete=complete)

@@ -16,7 +16,9 @@ Called by `trunkline up` and `trunkline run` (through `run_loop`), and by tests.
 from __future__ import annotations
 
 from services.chassis.host.failing import ServiceFailed, leaves, told
-from services.chassis.host.ground import Ground, Part, Service
+from services.chassis.host.ground import Ground, Part, Service, Shared
 from services.chassis.host.hosting import Host, open_host, run_loop
 
-__all__ = ["Ground", "Host", "Part", "Service", "ServiceFailed", "leaves", "open_host", "run_loop", "told"]
+__all__ = [
+    "Ground", "Host", "Part", "Service", "ServiceFailed", "Shared", "leaves", "open_host", "run_loop", "told",
+]  # fmt: skip

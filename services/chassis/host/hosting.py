@@ -17,7 +17,6 @@ import structlog
 
 from bus.connect import Bus
 from bus.errors import BusError, Unavailable
-from bus.middleware.dedupe import Inbox
 from schemas.mission_control import (
     BEAT_EVERY_S,
     ServiceBeat,
@@ -25,7 +24,7 @@ from schemas.mission_control import (
 )
 from services.chassis.host.board import Board
 from services.chassis.host.failing import ServiceFailed, leaves, told, unless_known
-from services.chassis.host.ground import Ground, Part
+from services.chassis.host.ground import Ground, Part, Shared
 from services.chassis.telemetry import speaking_as
 
 FIRST_RESTART_S = 1.0
@@ -49,7 +48,7 @@ class Host:
         data_dir: Path,
         version: str,
         drain_s: float,
-        inbox: Inbox | None,
+        shared: Shared,
     ) -> None:
         self._bus = bus
         self._drain_s = drain_s
@@ -57,7 +56,7 @@ class Host:
         self._settled = asyncio.Event()  # each service is ready, waiting or failed for the first time
         self._failure: ServiceFailed | None = None
         instance = bus.ids.new()
-        self._running = [_Running(part, bus, data_dir, instance, version, inbox) for part in parts]
+        self._running = [_Running(part, bus, data_dir, instance, version, shared) for part in parts]
         self.board = Board(bus.clock)
         self.overdue: tuple[str, ...] = ()  # services that did not drain in time
 
@@ -190,12 +189,13 @@ async def open_host(
     version: str,
     drain_s: float = 10.0,
     signals: bool = False,
-    inbox: Inbox | None = None,
+    shared: Shared | None = None,
 ) -> AsyncIterator[Host]:
     """Start `parts` on `bus`. Ready when every service is (or waits for something that is down); drained on
-    exit. With `signals` SIGINT and SIGTERM ask for the end, also while it starts: look at `stopping`. Raises
-    ServiceFailed."""
-    host = Host(bus, parts, data_dir=data_dir, version=version, drain_s=drain_s, inbox=inbox)
+    exit. shared: unless given, what a process by itself has. With `signals` SIGINT and SIGTERM ask for the
+    end, also while it starts: look at `stopping`. Raises ServiceFailed."""
+    shared = shared or Shared.alone(bus.clock)
+    host = Host(bus, parts, data_dir=data_dir, version=version, drain_s=drain_s, shared=shared)
     failure: Exception | None = None
     async with bus.as_source("host").serve(host.board.router()):
         with _signals(host) if signals else nullcontext():
@@ -233,18 +233,18 @@ class _Running:
     """One service of this process and how it is."""
 
     def __init__(
-        self, part: Part, bus: Bus, data_dir: Path, instance: str, version: str, inbox: Inbox | None
+        self, part: Part, bus: Bus, data_dir: Path, instance: str, version: str, shared: Shared
     ) -> None:
         self.part = part
         self.state: ServiceState = "starting"
         self.was_ready = False
         self.restarts = 0
         self.trouble: str | None = None
-        self.announced: dict[str, str] = {}
+        self.announced: dict[str, str] = {"key": shared.secrets.ids[0]}
         self.changed = asyncio.Event()
         self._identity = (instance, version, platform.node(), os.getpid())
         self._started_at: datetime = bus.clock.now()
-        self.ground = Ground(bus.as_source(part.name), bus.clock, bus.ids, data_dir, self._announce, inbox)
+        self.ground = Ground(bus.as_source(part.name), bus.clock, bus.ids, data_dir, self._announce, shared)
 
     def _announce(self, name: str, value: str) -> None:
         self.announced[name] = value

@@ -29,6 +29,7 @@ from services.chassis.outgoing.errors import (
     UpstreamTimeout,
 )
 from services.chassis.outgoing.guard import Policy
+from services.chassis.outgoing.pipe import Inflow, Pipe, half_close
 from services.chassis.outgoing.wire import Origin, Phases
 
 __all__ = [
@@ -36,11 +37,13 @@ __all__ = [
     "ConnectRefused",
     "ConnectTimeout",
     "DnsFailed",
+    "Inflow",
     "Limits",
     "Origin",
     "Outgoing",
     "OutgoingError",
     "Phases",
+    "Pipe",
     "Policy",
     "Request",
     "Response",
@@ -49,4 +52,5 @@ __all__ = [
     "UpstreamDisconnected",
     "UpstreamMalformed",
     "UpstreamTimeout",
+    "half_close",
 ]

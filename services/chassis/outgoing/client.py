@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -24,6 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from bus.clock import Clock
+from services.chassis.outgoing import trust
 from services.chassis.outgoing.errors import (
     BodyFailed,
     OutgoingError,
@@ -32,6 +34,8 @@ from services.chassis.outgoing.errors import (
     UpstreamTimeout,
 )
 from services.chassis.outgoing.guard import Policy
+from services.chassis.outgoing.heads import fault
+from services.chassis.outgoing.pipe import Pipe
 from services.chassis.outgoing.wire import READ_BUFFER_BYTES, REUSED, Origin, Phases, Wire, connect
 
 REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"))
@@ -60,7 +64,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """What goes on the wire, byte for byte. target: path and query (origin-form). headers: all of them, Host
     and the body's framing included. chunked: the body is written in chunked transfer coding, which `headers`
-    must say."""
+    must say. upgrade: the headers ask for another protocol, and a 101 is an answer."""
 
     origin: Origin
     method: str
@@ -68,6 +72,7 @@ class Request(msgspec.Struct, frozen=True):
     headers: RawHeaders
     body: bytes | AsyncIterable[bytes] = b""
     chunked: bool = False
+    upgrade: bool = False
 
 
 class Response:
@@ -123,6 +128,10 @@ class Response:
         """Everything was read."""
         return self._payload.at_eof()
 
+    def pipe(self) -> Pipe:
+        """The connection's bytes after a 101 to a request with `upgrade`."""
+        return Pipe(self._wire, self.connecting)
+
     async def read(self) -> bytes:
         """What has arrived of the body, at least one byte, at most about twice READ_BUFFER_BYTES; empty at
         its end. Raises OutgoingError when it ends too early."""
@@ -164,6 +173,25 @@ class Outgoing:
         (RFC 9110 15.2). Entering raises OutgoingError."""
         return Sending(self, request, informed)
 
+    @asynccontextmanager
+    async def pipe(self, host: str, port: int) -> AsyncIterator[Pipe]:
+        """A connection of its own for bytes of any protocol. Leaving it closes the connection, or breaks it
+        on an error. Entering raises OutgoingError."""
+        wire, connecting = await connect(
+            Origin("tcp", host, port),
+            policy=self._policy,
+            clock=self.clock,
+            timeout_s=self.limits.connect_timeout_s,
+            tls=None,
+            raw=True,
+        )
+        try:
+            yield Pipe(wire, connecting)
+        except BaseException:
+            wire.abort()
+            raise
+        wire.close()
+
     async def take(self, origin: Origin, *, fresh: bool, idle_s: float) -> tuple[Wire, Phases]:
         """A connection: a kept one that was idle for at most `idle_s`, unless `fresh`, else a new one."""
         if not fresh:
@@ -172,7 +200,8 @@ class Outgoing:
             while wires:
                 wire = wires.pop()
                 self._kept -= 1
-                if wire.idle_since >= oldest and wire.is_connected() and not wire.should_close:
+                alive = wire.is_connected() and not wire.should_close and not wire.said_more()
+                if wire.idle_since >= oldest and alive:
                     return wire, REUSED
                 wire.close()
         tls = self._tls_context() if origin.scheme == "https" else None
@@ -191,8 +220,7 @@ class Outgoing:
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
+            self._tls = trust.verified_only()
         return self._tls
 
     async def _sweep(self) -> None:
@@ -248,8 +276,9 @@ class Sending:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         wire, response = self._wire, self._response
+        broken = kind is not None and response is not None and response.status == 101
         sent = self._upload is None or (self._upload.done() and self._sent_at is not None)
-        if wire is not None and response is not None and response.finished and sent:
+        if wire is not None and response is not None and response.finished and sent and not broken:
             self._wire = None
             wire.used += 1
             self._outgoing.give_back(wire)
@@ -273,7 +302,11 @@ class Sending:
             self._write(wire, began)
             while True:
                 message, payload = await wire.read()
-                if message.code >= 200:
+                if (wrong := fault(message)) is not None:
+                    raise UpstreamMalformed(
+                        f"{wire.origin} answered with something that is no HTTP/1.x: {wrong}"
+                    )
+                if message.code >= 200 or (message.code == 101 and request.upgrade):
                     break
                 self._inform(message)
                 if self._sent_at is not None:

@@ -23,6 +23,7 @@ from services.chassis.outgoing.errors import (
     TlsFailed,
 )
 from services.chassis.outgoing.guard import Policy, Resolved, permitted, resolve
+from services.chassis.outgoing.pipe import Inflow
 
 READ_BUFFER_BYTES = 64 * 1024  # twice as much may wait to be read; then the target is held back
 
@@ -51,16 +52,43 @@ REUSED = Phases()
 
 
 class Wire(ResponseHandler):
-    """A connection. address: the peer's, `ip:port`. used: how many responses were read from it."""
+    """A connection. address: the peer's, `ip:port`. used: how many responses were read from it. raw: it
+    carries no HTTP from the beginning."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, origin: Origin, address: str) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, origin: Origin, address: str, raw: bool = False
+    ) -> None:
         super().__init__(loop)
+        self._raw = raw
+        self._inflow: Inflow | None = None
         self.origin = origin
         self.address = address
         self.idle_since = 0.0
         self.used = 0
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._raw:
+            self.switch()
+
+    def switch(self) -> Inflow:
+        """What comes from now on is bytes of another protocol."""
+        if self._inflow is None:
+            self.read_timeout = None
+            self._inflow = Inflow(self.transport)
+            self.set_parser(self._inflow, None)
+        return self._inflow
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool: stay open for writing
+        super().eof_received()
+        if self._inflow is None or self.transport is None:
+            return False
+        self._inflow.feed_eof()
+        return self.transport.can_write_eof()
+
     def connection_lost(self, exc: BaseException | None) -> None:
+        if self._inflow is not None:
+            self._inflow.lost(exc)
         payload = self._payload
         # A body that ends with the connection is whole only if the connection ended well: the parser cannot
         # know, and would take a reset for the end.
@@ -70,6 +98,16 @@ class Wire(ResponseHandler):
         # The parser forgets a body in which it met something malformed; its reader would wait for ever.
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(ClientPayloadError("connection lost"))
+
+    def said_more(self) -> bool:
+        """Whether bytes came behind the last response. What they begin would be taken for the answer to
+        another request. To be asked between two requests only."""
+        if self._parser is None:
+            return False
+        try:
+            return self._parser.feed_eof() is not None  # the head of a message that has begun
+        except Exception:  # it cannot be read as a head
+            return True
 
     def write(self, data: bytes) -> None:
         """Raises ConnectionResetError when the connection is gone."""
@@ -91,10 +129,16 @@ class Wire(ResponseHandler):
 
 
 async def connect(
-    origin: Origin, *, policy: Policy, clock: Clock, timeout_s: float, tls: ssl.SSLContext | None
+    origin: Origin,
+    *,
+    policy: Policy,
+    clock: Clock,
+    timeout_s: float,
+    tls: ssl.SSLContext | None,
+    raw: bool = False,
 ) -> tuple[Wire, Phases]:
     """A new connection to an address that the policy permits. `timeout_s` bounds resolving, connecting and
-    TLS together. `tls` is given for https. Raises OutgoingError."""
+    TLS together. `tls` is given for https. `raw`: for bytes that are no HTTP. Raises OutgoingError."""
     phase = "dns"
     try:
         async with asyncio.timeout(timeout_s):
@@ -105,7 +149,7 @@ async def connect(
             sock, address = await _connect_first(origin, addresses, timeout_s)
             connected = clock.monotonic()
             phase = "tls"
-            wire = await _start(origin, sock, address, tls)
+            wire = await _start(origin, sock, address, tls, raw)
             ready = clock.monotonic()
     except TimeoutError as error:
         what = f"within {timeout_s:g} s"
@@ -148,11 +192,13 @@ async def _connect_first(
     raise failure
 
 
-async def _start(origin: Origin, sock: socket.socket, address: str, tls: ssl.SSLContext | None) -> Wire:
+async def _start(
+    origin: Origin, sock: socket.socket, address: str, tls: ssl.SSLContext | None, raw: bool
+) -> Wire:
     loop = asyncio.get_running_loop()
     try:
         _, wire = await loop.create_connection(
-            lambda: Wire(loop, origin, address),
+            lambda: Wire(loop, origin, address, raw),
             sock=sock,
             ssl=tls,
             server_hostname=origin.host.removesuffix(".") if tls is not None else None,

@@ -8,7 +8,7 @@ finish.
 
 from __future__ import annotations
 
-from services.chassis.web.app import CLOSING, REQUEST_ID, Translate, make_app
+from services.chassis.web.app import CLOSING, LOGGED_PATH, REQUEST_ID, Translate, make_app
 from services.chassis.web.listening import CannotListen, PortInUse, Serves, claim, listen, listening_url
 from services.chassis.web.problems import (
     BODY_BROKEN,
@@ -28,6 +28,7 @@ __all__ = [
     "BODY_TOO_LARGE",
     "CLOSING",
     "INTERNAL_ERROR",
+    "LOGGED_PATH",
     "KINDS",
     "METHOD_NOT_ALLOWED",
     "NOT_FOUND",

@@ -31,6 +31,9 @@ CLOSING = web.AppKey("closing", asyncio.Event)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
+LOGGED_PATH = web.RequestKey("logged_path", str)
+"""What the log says instead of the path, when the path is a secret."""
+
 Translate = Callable[[Exception], Problem | None]
 Health = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -102,7 +105,7 @@ def _frame(name: str, clock: Clock, ids: Ids, max_body_bytes: int, translate: Tr
             write(
                 "request",
                 method=request.method,
-                path=request.path,
+                path=request.get(LOGGED_PATH, request.path),
                 status=response.status,
                 duration_ms=round((clock.monotonic() - started_s) * 1000, 2),
                 client=request.remote,

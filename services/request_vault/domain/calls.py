@@ -26,6 +26,7 @@ CLOCK_LEAD_US = 3_600 * 1_000_000
 
 _INT64 = 2**63 - 1
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_AUTHORITY = re.compile(r"(?:[^/?#:@\[\]]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 _STATUS = re.compile(r"([1-9])(?:xx|[0-9]{2})", re.IGNORECASE)
 
 
@@ -185,6 +186,8 @@ def split_url(url: str) -> tuple[str, str, str, str]:
     raises. A call to a URL that is none is still a call: its text is the path."""
     scheme, found, rest = url.partition("://")
     if not found:
+        if _AUTHORITY.fullmatch(url) is not None:  # of a tunnel: CONNECT names host and port
+            return "", url.lower(), "", ""
         return "", "", url or "/", ""
     scheme = scheme.lower()
     rest = rest.partition("#")[0]

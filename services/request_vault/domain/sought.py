@@ -20,7 +20,7 @@ from jsonpath_rfc9535.selectors import FilterSelector
 from bus.errors import Refused
 from schemas.request_vault import EraseSubject
 from schemas.traffic_gateway import Body, CallCaptured, Headers
-from services.calls.body import header, media_type, text_of, undo_codings
+from services.calls.body import as_kept, header, media_type, text_of, undo_codings
 
 MAX_VALUE_CHARS = 1000
 MAX_PATH_CHARS = 500
@@ -64,7 +64,7 @@ class Sought:
         if self._path is None or not data:
             return False
         content_type = header(headers, "content-type")
-        undone = undo_codings(data, headers, limit_bytes=READ_BYTES)
+        undone = undo_codings(data, as_kept(headers, body), limit_bytes=READ_BYTES)
         if undone.still_coded:
             return False
         whole = undone.complete and not body.truncated

@@ -1,7 +1,7 @@
 """Asks of outside clients to read the log: what `GET /v1/events` and a trace are answered from.
 
-Events go out as CloudEvents in plain JSON. A caller that is limited to buckets gets the events whose key is
-one of these; what it may not see does not exist for it.
+Events go out as CloudEvents in plain JSON. A caller gets the events whose key it may
+see; what it may not see does not exist for it.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Events:
                 topics.check_pattern(pattern)
             except TopicInvalid as error:
                 raise Refused("pattern-invalid", f"type: {error}") from error
-        allowed = ask.allowed_buckets
+        visible = ask.visible_keys
         selection = Selection(ask.types, ask.subject, ask.correlation, ask.key)
-        if allowed and selection.key is None and len(allowed) == 1:
-            selection = msgspec.structs.replace(selection, key=allowed[0])
-        bound_to = fingerprint("events", ask.types, ask.subject, ask.correlation, ask.key, allowed)
+        if visible is not None and selection.key is None and len(visible) == 1:
+            selection = msgspec.structs.replace(selection, key=visible[0])
+        bound_to = fingerprint("events", ask.types, ask.subject, ask.correlation, ask.key, visible)
         after = decode_cursor(ask.after, bound_to) if ask.after else {}
-        found = await self._visible(selection, after, limit, allowed)
+        found = await self._visible(selection, after, limit, visible)
         cursor = encode_cursor(bound_to, found.reached)
         return EventList(
             tuple(map(logged, found.records)),
@@ -68,33 +68,33 @@ class Events:
 
     async def answer_trace_event(self, ask: TraceEvent, delivery: Delivery) -> EventTree:
         limit = _checked(ask.limit)
-        allowed = ask.allowed_buckets
+        visible = ask.visible_keys
         tree = await self._store.trace(ask.id, limit if not ask.after else 1)
-        bound_to = fingerprint("trace", tree.root, allowed)
+        bound_to = fingerprint("trace", tree.root, visible)
         if ask.after:
             after = decode_cursor(ask.after, bound_to)
-            found = await self._visible(Selection(correlation=tree.root), after, limit, allowed)
+            found = await self._visible(Selection(correlation=tree.root), after, limit, visible)
         else:
-            found = _seen_by(tree.slice, allowed)
+            found = _seen_by(tree.slice, visible)
             if not found.records:
                 raise Refused("event-unknown", f"the log has no event and no call {ask.id[:80]!r}")
         cursor = encode_cursor(bound_to, found.reached) if found.more else None
         return EventTree(tree.root, tuple(map(logged, found.records)), cursor)
 
     async def _visible(
-        self, selection: Selection, after: Vector, limit: int, allowed: tuple[str, ...]
+        self, selection: Selection, after: Vector, limit: int, visible: tuple[str, ...] | None
     ) -> LogSlice:
         """A page of what the caller may see: as much as fits one answer."""
         records: list[Recorded] = []
         looked_at = 0
         while True:
             found = await self._store.read_log(selection, after, limit - len(records))
-            records += _seen_by(found, allowed).records
+            records += _seen_by(found, visible).records
             looked_at += len(found.records)
             after = found.reached
             # Whoever sees everything gets the store's page, which is as large as an answer may be.
             done = records or not found.records or looked_at >= LOOKED_AT_RECORDS
-            if not allowed or not found.more or done:
+            if visible is None or not found.more or done:
                 return LogSlice(tuple(records), after, found.more)
 
 
@@ -148,10 +148,10 @@ def _size_bytes(logged: LoggedEvent) -> int:
     return len(msgspec.msgpack.encode(logged))
 
 
-def _seen_by(found: LogSlice, allowed: tuple[str, ...]) -> LogSlice:
-    if not allowed:
+def _seen_by(found: LogSlice, visible: tuple[str, ...] | None) -> LogSlice:
+    if visible is None:
         return found
-    seen = tuple(record for record in found.records if _key_of(record) in allowed)
+    seen = tuple(record for record in found.records if _key_of(record) in visible)
     return LogSlice(seen, found.reached, found.more)
 
 

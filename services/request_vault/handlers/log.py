@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bus import topics
 from bus.errors import Refused, TopicInvalid
 from bus.router import Delivery, Router
 from schemas.request_vault import (
+    MAX_KEYS,
     MAX_PAGE,
     Append,
     AppendAll,
     Appended,
     AppendedAll,
+    DecisionPage,
     EventPage,
     LogPage,
     ReadCategory,
+    ReadDecisions,
     ReadLog,
     ReadStream,
     TraceEvents,
@@ -37,6 +40,7 @@ class Log:
         router.answers(AppendAll, self.answer_append_all)
         router.answers(ReadCategory, self.answer_read_category)
         router.answers(ReadStream, self.answer_read_stream)
+        router.answers(ReadDecisions, self.answer_read_decisions)
         router.answers(ReadLog, self.answer_read_log)
         router.answers(TraceEvents, self.answer_trace)
 
@@ -56,12 +60,14 @@ class Log:
     async def answer_read_stream(self, ask: ReadStream, delivery: Delivery) -> LogPage:
         return await self._store.read_stream(ask.stream, max(ask.after, 0), _limit(ask.limit))
 
+    async def answer_read_decisions(self, ask: ReadDecisions, delivery: Delivery) -> DecisionPage:
+        _check_patterns(ask.types)
+        if len(ask.keys) > MAX_KEYS:
+            raise Refused("query-invalid", f"keys: {len(ask.keys)}; at most {MAX_KEYS}")
+        return await self._store.look_back(ask.types, ask.keys, max(ask.before, 0), _limit(ask.limit))
+
     async def answer_read_log(self, ask: ReadLog, delivery: Delivery) -> EventPage:
-        for pattern in ask.types:
-            try:
-                topics.check_pattern(pattern)
-            except TopicInvalid as error:
-                raise Refused("pattern-invalid", str(error)) from error
+        _check_patterns(ask.types)
         selection = Selection(ask.types, ask.subject, ask.correlation, ask.key)
         after = decode_cursor(ask.cursor, _bound_to(selection)) if ask.cursor else {}
         return _event_page(await self._store.read_log(selection, after, _limit(ask.limit)), selection)
@@ -69,6 +75,14 @@ class Log:
     async def answer_trace(self, ask: TraceEvents, delivery: Delivery) -> EventPage:
         found = await self._store.trace(ask.id, MAX_PAGE)
         return _event_page(found.slice, Selection(correlation=found.root))
+
+
+def _check_patterns(patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        try:
+            topics.check_pattern(pattern)
+        except TopicInvalid as error:
+            raise Refused("pattern-invalid", str(error)) from error
 
 
 def _limit(limit: int) -> int:

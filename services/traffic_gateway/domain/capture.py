@@ -1,8 +1,8 @@
 """What is kept of a call while it is relayed, and the one place where it becomes a `CallCaptured`. Pure.
 
 A body is kept up to the bucket's cap, and only while the memory that all calls share lasts; relaying is never
-cut. Redaction happens here, before anything is published. Captured is what the target saw and said: the
-request's headers as they were sent on, the response's as they came.
+cut. Captured is what the target saw and said: the request's headers as they were sent on, the response's as
+they came. It is not to be published before `masking` has been over it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas.identity import CaptureMode
 from schemas.traffic_gateway import (
@@ -22,9 +22,10 @@ from schemas.traffic_gateway import (
     CapturedRequest,
     CapturedResponse,
     Headers,
+    Origin,
     Timings,
 )
-from services.calls.redaction import redact_headers
+from services.calls.redaction.redactor import Redactor
 from services.traffic_gateway.domain.headers import RawHeader
 
 NOT_SENT = 0
@@ -79,6 +80,18 @@ class Tap:
             self._digest.update(piece)
         self._pieces.append(piece)
 
+    @property
+    def cap_bytes(self) -> int:
+        return self._room
+
+    @property
+    def budget(self) -> Budget:
+        return self._budget
+
+    def room_bytes(self) -> int:
+        """How much more would be kept."""
+        return max(0, min(self._room - self._kept_bytes, self._budget.left_bytes))
+
     def body(self) -> tuple[Body, Stored | None]:
         if not self.size_bytes:
             return _EMPTY, None
@@ -108,7 +121,8 @@ class Headed(NamedTuple):
 
 
 class Capture:
-    """A call in flight. Filled in as it goes; `captured` at the end."""
+    """A call in flight. Filled in as it goes; `captured` at the end. echoed: the headers that the request bin
+    showed to its client. held: somebody is still busy with the bodies, and drops them afterwards."""
 
     __slots__ = (
         "_began",
@@ -120,11 +134,15 @@ class Capture:
         "_request_headers",
         "_response",
         "_started_at",
+        "echoed",
         "error",
         "headed",
+        "held",
         "id",
         "mode",
         "recorded",
+        "redactor",
+        "replay_of",
         "request_body",
         "response_body",
         "server_address",
@@ -146,8 +164,9 @@ class Capture:
         headers: Iterable[RawHeader],
         cap_bytes: int,
         budget: Budget,
+        redactor: Redactor,
         client_address: str | None,
-        origin: Literal["gateway", "bin"],
+        origin: Origin,
     ) -> None:
         """began: the clock's monotonic seconds when the request's head had arrived; started_at: the same
         moment."""
@@ -156,11 +175,14 @@ class Capture:
         self.recorded = mode == "off"
         self.url = url if url.isascii() else _ascii_url(url)
         cap_bytes = 0 if self.recorded else cap_bytes
-        self.request_body = Tap(cap_bytes, budget)
-        self.response_body = Tap(cap_bytes, budget)
+        self.request_body: Tap = Tap(cap_bytes, budget)
+        self.response_body: Tap = Tap(cap_bytes, budget)
         self.error: CallError | None = None
         self.headed: Headed | None = None
         self.status_sent = NOT_SENT
+        self.redactor = redactor
+        self.echoed: Headers | None = None
+        self.held = False
         self.server_address: str | None = None
         self._response: tuple[int, str, str, Iterable[RawHeader]] | None = None
         self._bucket = bucket
@@ -170,15 +192,21 @@ class Capture:
         self._http_version = http_version
         self._request_headers = headers
         self._client_address = client_address
-        self._origin: Literal["gateway", "bin"] = origin
+        self._origin = origin
+        self.replay_of: str | None = None
 
     def answered(self, status: int, reason: bytes, http_version: str, headers: Iterable[RawHeader]) -> None:
         """The response's head has come."""
         self._response = (status, reason.decode("latin-1"), http_version, headers)
         self.status_sent = status
 
+    def elapsed_ms(self, now: float) -> float:
+        """Since the request's head had arrived. `now`: the clock's monotonic seconds."""
+        return (now - self._began) * 1000
+
     def captured(self, now: float) -> tuple[CallCaptured, list[Stored]]:
-        """The fact, redacted, and the bodies that travel beside it. `now`: the clock's monotonic seconds."""
+        """The fact, not redacted yet, and the bodies that travel beside it. `now`: the clock's monotonic
+        seconds."""
         request_body, request_stored = self.request_body.body()
         response = None
         stored = [] if request_stored is None else [request_stored]
@@ -187,12 +215,12 @@ class Capture:
             body, response_stored = self.response_body.body()
             if response_stored is not None:
                 stored.append(response_stored)
-            response = CapturedResponse(status, reason, version, redact_headers(_text(headers)), body)
+            response = CapturedResponse(status, reason, version, _text(headers), body)
         request = CapturedRequest(
             self._method,
             self.url,
             self._http_version,
-            redact_headers(_text(self._request_headers)),
+            _text(self._request_headers),
             request_body,
         )
         call = CallCaptured(
@@ -208,6 +236,7 @@ class Capture:
             client_address=self._client_address,
             server_address=self.server_address,
             origin=self._origin,
+            replay_of=self.replay_of,
             strict=self.mode == "strict",
         )
         return call, stored
@@ -226,7 +255,9 @@ class Capture:
         )
 
     def drop(self) -> None:
-        """Give the memory of the bodies back."""
+        """Give the memory of the bodies back, unless they are `held`."""
+        if self.held:
+            return
         self.request_body.drop()
         self.response_body.drop()
 

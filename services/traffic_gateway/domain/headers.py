@@ -15,7 +15,10 @@ RawHeader = tuple[bytes, bytes]
 CALL_ID = b"Trunkline-Call-Id"
 
 _HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade"))
-_OURS = frozenset((b"trunkline-request-port", b"runscope-request-port"))
+BUCKET_AUTH = frozenset((b"trunkline-bucket-auth", b"runscope-bucket-auth"))
+"""Carry the bucket's auth token: for the gateway alone, neither relayed nor captured."""
+
+_OURS = (b"trunkline-", b"runscope-", b"proxy-")  # what clients say to the gateway (`instructions`)
 _FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding"))
 _USUAL_TOKENS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b""))
 
@@ -23,13 +26,15 @@ _USUAL_TOKENS = frozenset((b"close", b"keep-alive", b"te", b"upgrade", b""))
 class RequestHeaders:
     """headers: what the target gets. chunked: the body travels in chunked transfer coding."""
 
-    __slots__ = ("chunked", "headers", "size_bytes")
+    __slots__ = ("chunked", "headers", "size_bytes", "upgrade")
 
-    def __init__(self, raw: Iterable[RawHeader], host: bytes) -> None:
-        """`host`: the target's, which takes the place of the gateway's."""
+    def __init__(self, raw: Iterable[RawHeader], host: bytes, upgrade: bool = False) -> None:
+        """`host`: the target's, which takes the place of the gateway's. upgrade: to a protocol that is
+        relayed, so that `Upgrade` passes, and of `Connection` the word that goes with it."""
         kept: list[RawHeader] = []
         named: set[bytes] = set()
         self.chunked = False
+        self.upgrade = upgrade
         self.size_bytes = 0
         host_at = -1
         for pair in raw:
@@ -42,7 +47,11 @@ class RequestHeaders:
             elif lower in _HOP_BY_HOP:
                 if lower == b"connection":
                     named |= _tokens(value)
-            elif lower in _OURS or lower.startswith(b"proxy-"):
+                    if upgrade and b"upgrade" in value.lower():
+                        kept.append((name, b"Upgrade"))
+                elif lower == b"upgrade" and upgrade:
+                    kept.append(pair)
+            elif lower.startswith(_OURS):
                 pass
             else:
                 if lower == b"transfer-encoding":

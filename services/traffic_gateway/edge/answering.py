@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -37,9 +37,19 @@ class Written(web.StreamResponse):
 
 class Answer:
     """What one client is answered. call_id: named in the answer, None when the call is not captured.
+    relocate: what becomes of the headers where redirects are to lead to the gateway again.
     keep_alive: the connection stays. started: the first byte was written."""
 
-    __slots__ = ("_request", "_self_delimiting", "_writer", "call_id", "http11", "keep_alive", "started")
+    __slots__ = (
+        "_request",
+        "_self_delimiting",
+        "_writer",
+        "call_id",
+        "http11",
+        "keep_alive",
+        "relocate",
+        "started",
+    )
 
     def __init__(self, request: web.BaseRequest, call_id: str | None) -> None:
         self._request = request
@@ -48,6 +58,7 @@ class Answer:
         self.keep_alive = request.keep_alive
         self.call_id = call_id
         self.started = False
+        self.relocate: Callable[[Iterable[RawHeader]], list[RawHeader]] | None = None
         self._self_delimiting = True
 
     def head(self, framing: Framing, status: int, reason: bytes) -> bytes:
@@ -60,7 +71,16 @@ class Answer:
             extra = b"Connection: close\r\n"
         if self.call_id is not None:
             extra += b"%b: %b\r\n" % (CALL_ID, self.call_id.encode("ascii"))
-        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, serialized(framing.headers()), extra)
+        headers = framing.headers()
+        if self.relocate is not None:
+            headers = self.relocate(headers)
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, serialized(headers), extra)
+
+    def switching(self, status: int, reason: bytes, headers: Iterable[RawHeader]) -> bytes:
+        """Status line and headers after which the connection carries another protocol, and ends with it."""
+        self.keep_alive = self._self_delimiting = False
+        named = b"" if self.call_id is None else b"%b: %b\r\n" % (CALL_ID, self.call_id.encode("ascii"))
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, serialized(headers), named)
 
     async def write(self, data: bytes) -> None:
         """Returns when the client's side has room again. Raises ConnectionError when the client is gone."""

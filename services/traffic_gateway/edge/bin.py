@@ -7,13 +7,13 @@ an event.
 
 from __future__ import annotations
 
-import msgspec
 from aiohttp import web
 
 from services.chassis.outgoing import BodyFailed
 from services.traffic_gateway.domain.capture import Capture
+from services.traffic_gateway.domain.echo import echo_of
 from services.traffic_gateway.domain.framing import Framing
-from services.traffic_gateway.domain.headers import RawHeader, ResponseHeaders
+from services.traffic_gateway.domain.headers import BUCKET_AUTH, RawHeader, ResponseHeaders
 from services.traffic_gateway.edge.answering import Answer
 from services.traffic_gateway.edge.recording import Recorder
 
@@ -28,7 +28,12 @@ async def echo(request: web.BaseRequest, call: Capture, answer: Answer, recorder
             call.request_body.add(piece)
     except web.RequestPayloadError as error:
         raise BodyFailed(f"the request's body broke off: {error}") from error
-    body = msgspec.json.encode(_shown(request, call))
+    call.echoed = tuple(
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.raw_headers
+        if name.lower() not in BUCKET_AUTH
+    )
+    body = echo_of(call.id, request.method, call.url, call.echoed, call.request_body.body()[0])
     headers: tuple[RawHeader, ...] = (
         (b"Content-Type", b"application/json"),
         (b"Content-Length", b"%d" % len(body)),
@@ -40,16 +45,3 @@ async def echo(request: web.BaseRequest, call: Capture, answer: Answer, recorder
     head = answer.head(framing, 200, b"OK")
     await recorder.before_the_end(call)
     await answer.write(head if bodiless else head + body)
-
-
-def _shown(request: web.BaseRequest, call: Capture) -> dict[str, object]:
-    body, _ = call.request_body.body()
-    inline = body.inline
-    return {
-        "id": call.id,
-        "method": request.method,
-        "url": call.url,
-        "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.raw_headers],
-        "body": None if inline is None else inline.decode("utf-8", "replace"),
-        "body_bytes": body.size_bytes,
-    }

@@ -1,4 +1,4 @@
-"""Hands finished captures to the relay. Called by `relaying` and `bin`.
+"""Hands finished captures to the relay, redacted. Called by `relaying` and `bin`.
 
 `relaxed`: the call is sent after its answer. `strict`: the end of the answer waits until the call is safe. A
 client that goes away meanwhile does not stop the sending, so that a call is told exactly once. What was
@@ -8,7 +8,8 @@ broken off needs no holding, in any mode: no client saw its end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from bus.clock import Clock
@@ -16,6 +17,7 @@ from bus.errors import BusError
 from bus.message import Fact
 from schemas.traffic_gateway import CallCaptured
 from services.traffic_gateway.domain.capture import Capture, Stored
+from services.traffic_gateway.edge.redacting import Redacting
 
 
 class Keeps(Protocol):
@@ -35,20 +37,21 @@ class CaptureFailed(Exception):
 
 
 class Recorder:
-    """tasks: where strict captures finish though their client has gone."""
+    """tasks: where captures finish though their client has gone."""
 
-    def __init__(self, relay: Keeps, clock: Clock, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, relay: Keeps, clock: Clock, tasks: asyncio.TaskGroup, redacting: Redacting) -> None:
         self._relay = relay
         self._clock = clock
         self._tasks = tasks
+        self._redacting = redacting
 
     async def before_the_end(self, call: Capture) -> None:
         """Called before the last byte of an answer. Raises CaptureFailed in strict mode."""
         if call.mode != "strict" or call.recorded:
             return
-        call.recorded = True
-        fact, bodies = call.captured(self._clock.monotonic())
-        error = await asyncio.shield(self._tasks.create_task(self._send(fact, bodies)))
+        call.recorded = call.held = True
+        captured = call.captured(self._clock.monotonic())
+        error = await asyncio.shield(self._tasks.create_task(self._send(call, *captured)))
         if error is not None:
             raise CaptureFailed(str(error)) from error
 
@@ -58,11 +61,40 @@ class Recorder:
             return
         call.recorded = True
         fact, bodies = call.captured(self._clock.monotonic())
-        self._relay.send_soon(fact, key=fact.bucket, subject=fact.id, bodies=bodies)
+        if self._redacting.at_once(fact):
+            fact, bodies = self._redacting.publishable(fact, bodies, call.redactor, call.echoed)
+            self._relay.send_soon(fact, key=fact.bucket, subject=fact.id, bodies=bodies)
+        else:
+            call.held = True
+            self._tasks.create_task(self._send_later(call, fact, bodies))
 
-    async def _send(self, fact: CallCaptured, bodies: Sequence[Stored]) -> BusError | None:
-        try:
-            await self._relay.send(fact, key=fact.bucket, subject=fact.id, bodies=bodies)
-        except BusError as error:
-            return error
+    async def _send_later(self, call: Capture, fact: CallCaptured, bodies: Sequence[Stored]) -> None:
+        with _dropped_after(call):
+            fact, bodies = await self._redacted(call, fact, bodies)
+            self._relay.send_soon(fact, key=fact.bucket, subject=fact.id, bodies=bodies)
+
+    async def _send(self, call: Capture, fact: CallCaptured, bodies: Sequence[Stored]) -> BusError | None:
+        with _dropped_after(call):
+            fact, bodies = await self._redacted(call, fact, bodies)
+            try:
+                await self._relay.send(fact, key=fact.bucket, subject=fact.id, bodies=bodies)
+            except BusError as error:
+                return error
         return None
+
+    async def _redacted(
+        self, call: Capture, fact: CallCaptured, bodies: Sequence[Stored]
+    ) -> tuple[CallCaptured, list[Stored]]:
+        if self._redacting.at_once(fact):
+            return self._redacting.publishable(fact, bodies, call.redactor, call.echoed)
+        return await self._redacting.in_thread(fact, bodies, call.redactor, call.echoed)
+
+
+@contextmanager
+def _dropped_after(call: Capture) -> Iterator[None]:
+    """The bodies' memory is given back at the end, not before."""
+    try:
+        yield
+    finally:
+        call.held = False
+        call.drop()

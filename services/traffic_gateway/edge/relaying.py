@@ -8,7 +8,7 @@ client.
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from aiohttp import StreamReader, web
@@ -18,15 +18,8 @@ from bus.errors import BusError
 from bus.ids import Ids
 from schemas.identity import Bucket
 from schemas.traffic_gateway import CallError
-from services.calls.address import (
-    PORT_HEADERS,
-    Address,
-    AddressInvalid,
-    Target,
-    host_target,
-    parse_host,
-    parse_path,
-)
+from services.calls.address import AddressInvalid, Target
+from services.chassis.access import Addressed
 from services.chassis.outgoing import (
     BodyFailed,
     Origin,
@@ -40,12 +33,21 @@ from services.chassis.web import Problem
 from services.traffic_gateway.config import Config
 from services.traffic_gateway.domain.capture import Budget, Capture, Headed, Tap
 from services.traffic_gateway.domain.framing import Framing
-from services.traffic_gateway.domain.headers import CALL_ID, RequestHeaders, ResponseHeaders
+from services.traffic_gateway.domain.headers import CALL_ID, RawHeader, RequestHeaders, ResponseHeaders
+from services.traffic_gateway.domain.location import relocated
 from services.traffic_gateway.domain.loops import Loops
+from services.traffic_gateway.domain.sampling import is_kept
 from services.traffic_gateway.edge import problems
+from services.traffic_gateway.edge.addressing import Addresses, Called
 from services.traffic_gateway.edge.answering import HTTP11, Answer, Written
 from services.traffic_gateway.edge.bin import echo
+from services.traffic_gateway.edge.bounding import within
+from services.traffic_gateway.edge.permitting import check_host, check_token
+from services.traffic_gateway.edge.playback import Asks, Playback
 from services.traffic_gateway.edge.recording import CaptureFailed, Recorder
+from services.traffic_gateway.edge.redacting import Redacting
+from services.traffic_gateway.edge.tunnel import Tunnels
+from services.traffic_gateway.edge.websocket import SWITCHING, WebSockets
 
 BODILESS = frozenset((204, 304))  # RFC 9112 6.3
 
@@ -53,7 +55,7 @@ BODILESS = frozenset((204, 304))  # RFC 9112 6.3
 class KnowsBuckets(Protocol):
     """`chassis.access.Access`, as far as it is used here."""
 
-    async def bucket(self, key: str) -> Bucket | None: ...
+    async def addressed(self, address: str) -> Addressed | None: ...
 
 
 class Gateway:
@@ -64,17 +66,27 @@ class Gateway:
         config: Config,
         buckets: KnowsBuckets,
         outgoing: Outgoing,
+        trusting: Outgoing,
         recorder: Recorder,
+        redacting: Redacting,
         clock: Clock,
         ids: Ids,
+        asks: Asks,
     ) -> None:
+        """trusting: takes any certificate, for buckets that ask for it; its connections are its own."""
         self._config = config
         self._buckets = buckets
         self._outgoing = outgoing
+        self._trusting = trusting
         self._recorder = recorder
+        self._redacting = redacting
         self._clock = clock
         self._ids = ids
+        self._addresses = Addresses(config.domain, config.public_url)
         self._loops = Loops(config.domain, config.public_url, ids.new())
+        self._playback = Playback(asks, recorder)
+        self._sockets = WebSockets(recorder, clock, config.idle_timeout_s)
+        self._tunnels = Tunnels(outgoing, recorder, clock, config.idle_timeout_s)
         self._budget = Budget(config.capture_memory_bytes)
         self._keep = Written(keep_alive=True)
         self._close = Written(keep_alive=False)
@@ -87,12 +99,15 @@ class Gateway:
                 raise problems.LOOP_DETECTED.of(
                     "this call was relayed by this gateway before: its Via says so"
                 )
-            address = self._address(request)
-            key = address.key
-            bucket = await self._buckets.bucket(key)
-            if bucket is None:
+            called = self._addresses.of(request)
+            key = called.key
+            addressed = await self._buckets.addressed(key)
+            if addressed is None and called.proxied:
+                raise problems.proxy_auth_required(f"no bucket has the key {key!r}, the proxy's user name")
+            if addressed is None:
                 raise problems.BUCKET_UNKNOWN.of(f"no bucket has the key {key!r}", key=key)
-            return await self._answer(request, bucket, address.target, began)
+            check_token(addressed, called.secret, proxied=called.proxied)
+            return await self._answer(request, addressed.bucket, called, began)
         except AddressInvalid as error:
             return problems.ADDRESS_INVALID.of(str(error)).response()
         except Problem as problem:
@@ -101,23 +116,35 @@ class Gateway:
             return problems.of_bus(error, key).response()
 
     async def _answer(
-        self, request: web.BaseRequest, bucket: Bucket, target: Target | None, began: float
+        self, request: web.BaseRequest, bucket: Bucket, called: Called, began: float
     ) -> web.StreamResponse:
         """Every way out of here is one capture, unless the bucket keeps none."""
+        target = called.target
         host = request.headers.get("Host", "") if target is None else target.authority.text
-        headers = RequestHeaders(request.raw_headers, host.encode("utf-8", "surrogateescape"))
+        host_raw = host.encode("utf-8", "surrogateescape")
+        headers = RequestHeaders(request.raw_headers, host_raw, called.websocket)
+        headers.headers.extend(called.authorization(request))
         if headers.size_bytes > self._config.max_head_bytes:
             limit = self._config.max_head_bytes
             raise problems.HEAD_TOO_LARGE.of(f"{headers.size_bytes} bytes of headers; the limit is {limit}")
         if target is not None and self._loops.may_begin(target):
             headers.headers.append(self._loops.mark)
-        call = self._capture(request, bucket, target, headers, began)
+        call = self._capture(request, bucket, called, headers, began)
         answer = Answer(request, call.id if call.mode != "off" else None)
+        if bucket.rewrite_location and target is not None:
+            answer.relocate = self._relocating(request, called, target)
         try:
-            if target is None:
-                await echo(request, call, answer, self._recorder)
-            else:
-                await self._relay(request, target, headers, call, answer)
+            if target is not None and called.playback_id is None:
+                check_host(bucket, target.authority.host)
+            async with within(self._config.total_timeout_s):
+                if called.playback_id is not None:
+                    await self._playback.answer(request, bucket.key, called.playback_id, call, answer)
+                elif called.tunnel and target is not None:
+                    await self._tunnels.relay(request, target.authority, call, answer)
+                elif target is None:
+                    await echo(request, call, answer, self._recorder)
+                else:
+                    await self._relay(request, bucket, target, headers, call, answer)
             self._recorder.now(call)
         except OutgoingError as error:
             return await self._fail(request, call, answer, error)
@@ -141,7 +168,13 @@ class Gateway:
         return self._keep if answer.keep_alive else self._close
 
     async def _relay(
-        self, request: web.BaseRequest, target: Target, headers: RequestHeaders, call: Capture, answer: Answer
+        self,
+        request: web.BaseRequest,
+        bucket: Bucket,
+        target: Target,
+        headers: RequestHeaders,
+        call: Capture,
+        answer: Answer,
     ) -> None:
         content = request.content
         body: bytes | Tapped
@@ -158,8 +191,9 @@ class Gateway:
             headers.headers,
             body,
             headers.chunked,
+            headers.upgrade,
         )
-        async with self._outgoing.send(sending, answer.inform) as response:
+        async with self._outgoing_of(bucket).send(sending, answer.inform) as response:
             await self._pass_on(request, response, call, answer)
 
     async def _pass_on(
@@ -182,6 +216,9 @@ class Gateway:
             raise UpstreamMalformed(f"{call.url} answers in a transfer coding that does not end in chunked")
         reason = response.reason.encode("utf-8", "surrogateescape")
         call.answered(response.status, reason, response.http_version, response.headers)
+        if response.status == SWITCHING:
+            await self._sockets.relay(request, response, reason, call, answer)
+            return
         framing = Framing(
             headers,
             bodiless=request.method == "HEAD" or response.status in BODILESS,
@@ -240,51 +277,44 @@ class Gateway:
             answer.break_off()
         self._recorder.now(call)
 
-    def _address(self, request: web.BaseRequest) -> Address:
-        path = request.raw_path
-        named = _named_host(request.headers.get("Host", ""), self._config.domain)
-        if named is None:
-            if path[:1] != "/":
-                raise AddressInvalid(f"the gateway is called by path or host name; {path[:80]!r} is neither")
-            return parse_path(path)
-        key, host = named
-        if host is None:
-            return Address(key, None)
-        port = request.headers.get(PORT_HEADERS[0]) or request.headers.get(PORT_HEADERS[1])
-        return Address(key, host_target(self._reached_by(request), host, port, path))
+    def _relocating(
+        self, request: web.BaseRequest, called: Called, target: Target
+    ) -> Callable[[Iterable[RawHeader]], list[RawHeader]] | None:
+        """What turns redirects to the gateway again; a forward proxy's client comes again by itself."""
+        way = self._addresses.way(request, called)
+        if way is None:
+            return None
+        return lambda headers: relocated(headers, target, way, self._loops.may_begin)
 
-    def _reached_by(self, request: web.BaseRequest) -> str:
-        """The scheme by which clients reach the gateway: a proxy in front may speak TLS with them."""
-        return "https" if self._config.public_url.startswith("https:") else request.scheme
+    def _outgoing_of(self, bucket: Bucket) -> Outgoing:
+        return self._outgoing if bucket.verify_tls else self._trusting
 
     def _capture(
         self,
         request: web.BaseRequest,
         bucket: Bucket,
-        target: Target | None,
+        called: Called,
         headers: RequestHeaders,
         began: float,
     ) -> Capture:
         version = request.version
+        id = self._ids.new()
         return Capture(
-            id=self._ids.new(),
+            id=id,
             bucket=bucket.key,
-            mode=bucket.capture,
+            mode=bucket.capture if is_kept(id, bucket.sampling) else "off",
             began=began,
             started_at=self._clock.now(),
             method=request.method,
-            url=target.url if target is not None else _own_url(self._reached_by(request), request),
+            url=called.url,
             http_version="1.1" if version == HTTP11 else f"{version[0]}.{version[1]}",
             headers=headers.headers,
-            cap_bytes=bucket.body_cap_bytes,
+            cap_bytes=0 if called.tunnel else bucket.body_cap_bytes,
             budget=self._budget,
+            redactor=self._redacting.redactor(bucket),
             client_address=request.remote,
-            origin="gateway" if target is not None else "bin",
+            origin=called.origin,
         )
-
-
-def _own_url(scheme: str, request: web.BaseRequest) -> str:
-    return f"{scheme}://{request.host}{request.raw_path}"
 
 
 class Tapped:
@@ -305,9 +335,3 @@ class Tapped:
             raise StopAsyncIteration
         self._tap.add(piece)
         return piece
-
-
-@lru_cache(maxsize=4096)
-def _named_host(host: str, domain: str) -> tuple[str, str | None] | None:
-    """`parse_host`, with a memory: hosts repeat."""
-    return parse_host(host, domain)

@@ -1,80 +1,76 @@
-"""The HTTP server in front of `relaying`: aiohttp's low-level one, its limits, and what it says to bytes that
-are no HTTP. Called by `service`.
+"""The HTTP server in front of `relaying`: aiohttp's low-level one. Called by `service`.
 
 aiohttp parses requests strictly (llhttp), keeps connections, and takes pipelined requests one after another.
-A client that goes away cancels its handler, and with it the call to the target.
+A client that goes away cancels its handler, and with it the call to the target. `Connection` bounds what
+clients may do; a head that can be read in two ways is refused here, before anything looks at it.
+
+    async with GatewayServer(gateway, config, clock) as server, listen(server, ...):
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Self
 
-import structlog
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 
+from bus.clock import Clock
 from services.traffic_gateway.config import Config
-from services.traffic_gateway.edge.problems import INTERNAL_ERROR, REQUEST_INVALID
-from services.traffic_gateway.edge.relaying import Gateway
+from services.traffic_gateway.domain.heads import refusal
+from services.traffic_gateway.edge import problems
+from services.traffic_gateway.edge.admitting import Admission
+from services.traffic_gateway.edge.connection import Connection, LastWord
 
-READ_BUFFER_BYTES = (
-    64 * 1024
-)  # twice as much of a request may wait for the target; then the client is held back
+LOOKS_S = 1.0  # how often connections are looked at, at the least
 
-_log = structlog.get_logger("traffic_gateway")
-
-
-class Connection(web.RequestHandler):
-    """A client's connection."""
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # aiohttp queues the error of a malformed body behind the request it belongs to, whose handler would
-        # wait for the rest of that body for ever.
-        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
-            request = self._current_request
-            if request is not None and not request.content.is_eof():
-                request.content.set_exception(web.RequestPayloadError("it is malformed"))
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """What a malformed request, or a fault in the gateway, is answered. Closes the connection."""
-        if status < 500:
-            detail = " ".join((message or "it cannot be parsed").split())[:300]
-            response = REQUEST_INVALID.of(f"this is no valid HTTP/1.1 request: {detail}").response()
-        else:
-            _log.error(
-                "a call failed in the gateway", exc_info=exc, path=request.raw_path.partition("?")[0][:200]
-            )
-            if request.writer.output_size > 0:
-                raise ConnectionError("the answer has begun; there is no room for another")
-            response = INTERNAL_ERROR.of("the gateway failed; its log tells more").response()
-        response.force_close()
-        return response
+_KINDS = {
+    "invalid": problems.REQUEST_INVALID,
+    "coding": problems.CODING_UNKNOWN,
+    "version": problems.VERSION_UNKNOWN,
+}
 
 
 class GatewayServer(web.Server):
-    """Makes `Connection`s."""
+    """Makes `Connection`s, and ends those that take too long while it is entered. connections: who is
+    there."""
 
-    def __init__(self, gateway: Gateway, config: Config) -> None:
-        super().__init__(gateway, handler_cancellation=True)
-        self._settings: dict[str, Any] = {
-            "keepalive_timeout": config.keep_alive_s,
-            "max_line_size": config.max_line_bytes,
-            "max_field_size": config.max_field_bytes,
-            "max_headers": config.max_headers,
-            "read_bufsize": READ_BUFFER_BYTES,
-            "auto_decompress": False,
-            "access_log": None,
-            "logger": logging.getLogger("aiohttp.server"),
-        }
+    def __init__(
+        self,
+        gateway: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        config: Config,
+        clock: Clock,
+    ) -> None:
+        super().__init__(self._answer, handler_cancellation=True)
+        self._gateway = gateway
+        self._config = config
+        self._clock = clock
+        self._tasks = asyncio.TaskGroup()
+        self.admission = Admission(config.max_connections, config.max_connections_per_client)
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        self._watch = self._tasks.create_task(self._watching())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._watch.cancel()
+        await self._tasks.__aexit__(None, None, None)
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=asyncio.get_running_loop(), **self._settings)
+        return Connection(self, self._config, self.admission, self._clock)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        refused = refusal(request.method, request.version, request.raw_headers)
+        if refused is not None:
+            return LastWord(_KINDS[refused.kind].of(refused.detail))
+        return await self._gateway(request)
+
+    async def _watching(self) -> None:
+        pause_s = min(LOOKS_S, self._config.head_timeout_s / 4, self._config.idle_timeout_s / 4)
+        while True:
+            await self._clock.sleep(pause_s)
+            now = self._clock.monotonic()
+            for connection in self.connections:
+                if isinstance(connection, Connection):
+                    connection.watched(now)

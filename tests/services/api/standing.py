@@ -21,7 +21,7 @@ import msgspec
 from bus import Bus, Delivery, Refused, Router, SystemClock, Unavailable, connect
 from bus.ids import Ids
 from schemas.identity import Bucket, BucketList, DeleteBucket, GetBucket, ListBuckets, PutBucket
-from schemas.operation import Operation
+from schemas.operation import SCOPES, Operation, Scope
 from schemas.request_vault import (
     BODY_PART_BYTES,
     BodyPart,
@@ -43,20 +43,25 @@ from schemas.request_vault import (
 from schemas.traffic_gateway import Body, CallCaptured
 from services.api.config import Config
 from services.api.edge import make_edge
-from services.api.edge.gate import Caller
+from services.api.edge.asking import Asks
 from services.api.edge.live import Wakes
+from services.api.edge.uses import Uses
 from services.api.service import contracts
+from services.api.store import MemoryRepeats, Repeats
 from services.calls.query import QueryInvalid, parse
+from services.chassis.access import Grant
+from services.chassis.host import Shared
 from services.chassis.web import listen
 from services.request_vault.store.bodies import Bodies
 
 OURS, OTHER, FOREIGN = "ours00000001", "ours00000002", "foreign00001"
-ALL_SCOPES = ("calls:read", "calls:write", "buckets:read", "buckets:write", "events:read", "status:read")
+ALL_SCOPES: tuple[Scope, ...] = tuple(sorted(SCOPES - {"installation"}))
+UNLIMITED = Config(rate_per_s=1e6, rate_burst=1_000_000, public_rate_per_s=1e6, public_rate_burst=1_000_000)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def bucket(key: str, team: str = "us") -> Bucket:
-    return Bucket(key, f"bucket {key}", team, "relaxed", 1024, AT)
+    return Bucket(key, f"bucket {key}", team, AT, key, version=1, body_cap_bytes=1024)
 
 
 class Doors:
@@ -72,7 +77,7 @@ class Doors:
         self.stale = False
         self.unseen: dict[str, int] = {}  # key -> how often it is looked for before it is known here
 
-    async def grant(self, secret: str) -> Caller | None:
+    async def grant(self, secret: str) -> Grant | None:
         if self.stale:
             raise Unavailable("what is known of tokens is 400 s old")
         return self.grants.get(secret)
@@ -83,9 +88,14 @@ class Doors:
             return None
         return self.buckets.get(key)
 
+    def keys_of(self, team: str) -> tuple[str, ...]:
+        return tuple(bucket.key for bucket in self.buckets.values() if bucket.team == team)
 
-def caller(id: str, *, scopes: tuple[str, ...] = ALL_SCOPES, buckets: tuple[str, ...] = ()) -> Caller:
-    return Caller(id, "us", frozenset(scopes), frozenset(buckets))
+
+def caller(
+    id: str, *, scopes: tuple[Scope, ...] = ALL_SCOPES, buckets: tuple[str, ...] = (), team: str = "us"
+) -> Grant:
+    return Grant("token", id, id, team, frozenset(scopes), frozenset(buckets))
 
 
 class Vault:
@@ -276,6 +286,9 @@ async def standing(
     operations: dict[str, tuple[Operation, ...]] | None = None,
     routers: tuple[Router, ...] = (),
     without_vault: bool = False,
+    shared: Shared | None = None,
+    asks: Asks | None = None,
+    repeats: Repeats | None = None,
 ) -> AsyncIterator[Standing]:
     """Everything up. `stop`: leaving it stops the API first."""
     clock, doors, wakes = SystemClock(), Doors(), Wakes()
@@ -286,12 +299,15 @@ async def standing(
         served = [live, identity.router, *routers, *([] if without_vault else [vault.router])]
         edge = make_edge(
             {**contracts(), **(operations or {})},
-            bus=bus,
+            bus=asks or bus,
             access=doors,
             wakes=wakes,
+            uses=Uses(bus, clock),
+            shared=shared or Shared.alone(clock),
+            repeats=repeats or MemoryRepeats(clock),
             clock=clock,
             ids=Ids(clock),
-            config=config or Config(),
+            config=config or UNLIMITED,
             version="0.0.1",
         )
         async with bus.serve(*served), AsyncExitStack() as stop:

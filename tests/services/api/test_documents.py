@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from schemas.identity.state import SETTINGS
 from services.api.edge.problems import KINDS
 from services.api.service import contracts
 from services.chassis import web
@@ -19,6 +20,7 @@ HAND_WRITTEN = {
     "/buckets/{bucket}/calls.har",
     "/openapi.json",
     "/docs",
+    "/shared/{share}",
 }
 
 
@@ -99,8 +101,9 @@ async def test_what_the_edge_fills_in_is_not_offered(api: Standing) -> None:
     document = await document_of(api)
     body = document["paths"]["/v1/buckets/{key}"]["put"]["requestBody"]
     properties = body["content"]["application/json"]["schema"]["properties"]
-    assert set(properties) == {"name", "capture", "body_cap_bytes", "retention"}
-    assert document["paths"]["/v1/buckets"]["get"]["parameters"] == []
+    assert set(properties) == {"name", *SETTINGS}
+    listed = document["paths"]["/v1/buckets"]["get"]["parameters"]
+    assert {each["name"] for each in listed if each["in"] != "header"} == {"limit", "cursor"}
 
 
 async def test_the_page_shows_every_route_and_loads_nothing(api: Standing) -> None:
@@ -118,11 +121,13 @@ async def test_the_page_shows_every_route_and_loads_nothing(api: Standing) -> No
 async def test_what_is_said_of_a_parameter_stands_beside_it_and_nowhere_else(api: Standing) -> None:
     document = await document_of(api)
     put = document["paths"]["/v1/buckets/{key}"]["put"]
-    assert put["description"].endswith("Refused: bucket-invalid.\n\nNeeds the scope `buckets:write`.")
+    assert put["description"].endswith("scope-forbidden.\n\nNeeds the scope `buckets:write`.")
     assert "body_cap_bytes" not in put["description"]
     properties = put["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert properties["body_cap_bytes"]["description"].startswith("how much of each body")
-    assert document["paths"]["/v1/buckets"]["get"]["description"].startswith("The buckets of a team.\n")
+    assert document["paths"]["/v1/buckets"]["get"]["description"].startswith(
+        "The buckets of a team, oldest first.\n"
+    )
     async with api.client.get("/v1/docs") as answer:
         page = await answer.text()
     before_schemas = page.partition("<h2 id=schemas>")[0]

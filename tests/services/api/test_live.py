@@ -6,14 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from services.api.config import Config
 from services.api.edge import live
-from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, standing
+from tests.services.api.installed import Installed, installed
+from tests.services.api.standing import FOREIGN, OTHER, OURS, UNLIMITED, Standing, standing
 from tests.services.api.test_operations import problem
 from tests.services.calls.made import call_of
 
@@ -176,3 +180,35 @@ async def test_two_streams_of_two_buckets(api: Standing) -> None:
         await api.vault.record(call_of(id="a", bucket=OTHER))
         await api.vault.record(call_of(id="b", bucket=OURS))
         assert ((await ours.call())["id"], (await other.call())["id"]) == ("b", "a")
+
+
+@pytest.fixture
+async def whole(tmp_path: Path) -> AsyncIterator[Installed]:
+    async with installed(tmp_path, msgspec.structs.replace(UNLIMITED, heartbeat_s=60.0)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("how", ["expires", "is revoked"])
+async def test_a_stream_ends_soon_after_its_token(whole: Installed, how: str) -> None:
+    body: dict[str, Any] = {"name": "short", "scopes": ["calls:read"]}
+    if how == "expires":
+        body["expires_at"] = (whole.bus.clock.now() + timedelta(seconds=1)).isoformat()
+    made = await whole.json("POST", "/v1/tokens", json=body)
+    headers = {"Authorization": f"Bearer {made['secret']}"}
+    async with whole.client.get(LIVE, headers=headers) as live:
+        assert live.status == 200
+        await live.content.readuntil(b"\n\n")
+        if how == "is revoked":
+            await whole.json("DELETE", f"/v1/tokens/{made['id']}")
+        async with asyncio.timeout(3):  # two seconds, and a busy machine
+            await live.content.read()
+    async with whole.client.get(LIVE, headers=headers) as live:
+        await problem(live, 401, "token-refused")
+
+
+async def test_a_stream_ends_soon_after_its_bucket(whole: Installed) -> None:
+    async with whole.client.get(LIVE) as live:
+        await live.content.readuntil(b"\n\n")
+        await whole.json("DELETE", f"/v1/buckets/{OURS}")
+        async with asyncio.timeout(3):
+            await live.content.read()

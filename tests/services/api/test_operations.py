@@ -4,7 +4,7 @@ it."""
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -12,12 +12,10 @@ import msgspec
 import pytest
 
 from bus import Ask, Delivery, Refused, Router
-from schemas.identity import PutBucket
 from schemas.operation import Operation
-from schemas.request_vault import ReadEvents, TraceEvent
 from services.api.config import Config
-from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, caller, standing
-from tests.services.calls.made import AT, call_of
+from tests.services.api.standing import FOREIGN, OTHER, OURS, Standing, standing
+from tests.services.calls.made import call_of
 
 CALLS = f"/v1/buckets/{OURS}/calls"
 
@@ -233,50 +231,6 @@ async def test_a_limited_token_sees_its_buckets_only(api: Standing) -> None:
         assert {bucket["key"] for bucket in (await answer.json())["buckets"]} == {OURS, OTHER}
 
 
-async def test_a_client_names_a_new_bucket_by_putting_it(api: Standing) -> None:
-    async with api.client.put(
-        "/v1/buckets/newbucket001", json={"name": "New", "capture": "strict"}
-    ) as answer:
-        assert (answer.status, (await answer.json())["name"]) == (200, "New")
-    (asked,) = api.identity.asked
-    assert isinstance(asked, PutBucket)
-    assert (asked.key, asked.team, asked.capture) == ("newbucket001", "us", "strict")
-
-
-async def test_identity_is_who_says_what_is_wrong_with_a_new_key(api: Standing) -> None:
-    async with api.client.put("/v1/buckets/short", json={"name": "New"}):
-        pass
-    (asked,) = api.identity.asked
-    assert isinstance(asked, PutBucket)
-    assert asked.key == "short"
-
-
-async def test_who_makes_a_bucket_can_use_it_at_once(api: Standing) -> None:
-    api.doors.unseen["newbucket001"] = 4
-    async with api.client.put("/v1/buckets/newbucket001", json={"name": "New"}) as answer:
-        assert answer.status == 200
-    async with api.client.get("/v1/buckets/newbucket001/calls") as answer:
-        assert answer.status == 200
-
-
-async def test_a_limited_token_does_not_bring_back_a_bucket_that_is_gone(api: Standing) -> None:
-    api.doors.grants["tl_gone"] = caller("gone", buckets=("gone00000001",))
-    headers = {"Authorization": "Bearer tl_gone"}
-    async with api.client.put("/v1/buckets/gone00000001", json={"name": "x"}, headers=headers) as answer:
-        await problem(answer, 404, "bucket-unknown")
-
-
-async def test_a_limited_token_makes_no_buckets_and_nobody_takes_a_foreign_one(api: Standing) -> None:
-    limited = {"Authorization": "Bearer tl_limited"}
-    async with api.client.put("/v1/buckets/newbucket001", json={"name": "x"}, headers=limited) as answer:
-        await problem(answer, 404, "bucket-unknown")
-    async with api.client.put(f"/v1/buckets/{FOREIGN}", json={"name": "mine now"}) as answer:
-        await problem(answer, 404, "bucket-unknown")
-    async with api.client.delete("/v1/buckets/newbucket001") as answer:
-        await problem(answer, 404, "bucket-unknown")
-    assert api.identity.asked == []
-
-
 async def test_an_idempotency_key_makes_the_same_command_for_the_same_caller(api: Standing) -> None:
     async def put(key: str | None, token: str = "tl_all", bucket: str = OURS) -> str:
         headers = {"Authorization": f"Bearer {token}", **({"Idempotency-Key": key} if key else {})}
@@ -365,6 +319,10 @@ async def test_a_new_operation_is_served_with_nothing_added() -> None:
         ("weight-conflict", 409),
         ("weight-invalid", 400),
         ("too-heavy", 422),
+        ("weight-forbidden", 403),
+        ("weight-gone", 410),
+        ("weight-unauthorized", 401),
+        ("weight-limited", 429),
         ("call-unknown", 404),
     ],
 )
@@ -374,6 +332,8 @@ async def test_a_refusals_status_follows_from_its_slug(slug: str, status: int) -
         body = {"things": [f"refuse:{slug}"], "at": "2026-01-01T00:00:00Z"}
         async with api.client.post(f"/v1/scales/{OURS}/weighings", json=body) as answer:
             assert (await problem(answer, status, slug))["detail"] == "the scales say no"
+            assert answer.headers.get("Retry-After") == ("60" if status == 429 else None)
+            assert ("WWW-Authenticate" in answer.headers) == (status == 401)
 
 
 async def test_a_service_with_a_fault_is_named_and_its_secrets_are_not_told() -> None:
@@ -411,66 +371,3 @@ async def test_an_operation_that_does_not_fit_its_ask_is_found_at_start() -> Non
         with pytest.raises(ValueError, match="Weigh has no field"):
             async with standing(operations={"scales": (wrong,)}):
                 pass
-
-
-async def test_calls_since_a_moment(api: Standing) -> None:
-    api.vault.keep(
-        call_of(id="old", bucket=OURS, started_at=AT - timedelta(days=1)), call_of(id="new", bucket=OURS)
-    )
-    async with api.client.get(CALLS, params={"since": "2026-01-31T00:00:00Z"}) as answer:
-        assert [call["id"] for call in (await answer.json())["calls"]] == ["new"]
-
-
-async def test_the_log_is_asked_for_what_the_caller_may_see(api: Standing) -> None:
-    params = {"type": "identity.#,vault.call.*", "subject": "s", "key": OURS, "after": "c", "limit": "7"}
-    async with api.client.get("/v1/events", params=params) as answer:
-        assert (answer.status, await answer.json()) == (
-            200,
-            {"events": [], "next_cursor": None, "tail_cursor": ""},
-        )
-    limited = {"Authorization": "Bearer tl_limited"}
-    async with api.client.get("/v1/events", headers=limited) as answer:
-        assert answer.status == 200
-    async with api.client.get("/v1/events/some%2Fid/trace", headers=limited) as answer:
-        said = await problem(answer, 404, "event-unknown")
-        assert said["remedy"]
-    assert api.vault.read == [
-        ReadEvents(("identity.#", "vault.call.*"), "s", key=OURS, after="c", limit=7),
-        ReadEvents(allowed_buckets=(OURS,)),
-        TraceEvent("some/id", allowed_buckets=(OURS,)),
-    ]
-    async with api.client.get("/v1/events", params={"allowed_buckets": OTHER}, headers=limited) as answer:
-        await problem(answer, 400, "parameter-unknown")
-    async with api.client.get("/v1/events", headers={"Authorization": "Bearer tl_blind"}) as answer:
-        assert (await problem(answer, 403, "scope-missing"))["scope"] == "events:read"
-
-
-@pytest.mark.parametrize(
-    ("at", "asked"),
-    [
-        ("2026-11-01T12:00Z", datetime(2026, 11, 1, 12, tzinfo=UTC)),
-        ("2026-11-01T12:00:30.5+01:00", datetime(2026, 11, 1, 11, 0, 30, 500_000, UTC)),
-        ("2026-11-01T12:00+01:00", datetime(2026, 11, 1, 11, tzinfo=UTC)),
-    ],
-)
-async def test_a_moment_may_leave_out_its_seconds(api: Standing, at: str, asked: datetime) -> None:
-    async with api.client.get(f"/v1/buckets/{OURS}", params={"at": at}) as answer:
-        assert answer.status == 200
-    assert api.identity.asked[-1].at == asked
-    for bad in ("2026-11-01T12:00", "2026-11-01", "12:00Z"):
-        async with api.client.get(f"/v1/buckets/{OURS}", params={"at": bad}) as answer:
-            assert (await problem(answer, 400, "parameter-invalid"))["field"] == "at"
-
-
-async def test_a_bucket_is_told_to_who_may_see_it(api: Standing) -> None:
-    for key, token, status in (
-        (OURS, "tl_all", 200),
-        (OURS, "tl_limited", 200),
-        (OTHER, "tl_limited", 404),
-        (FOREIGN, "tl_all", 404),
-        ("unknown00001", "tl_all", 404),
-    ):
-        headers = {"Authorization": f"Bearer {token}"}
-        async with api.client.get(f"/v1/buckets/{key}", headers=headers) as answer:
-            assert answer.status == status, key
-    assert {(ask.team, ask.allowed_buckets) for ask in api.identity.asked} == {("us", ()), ("us", (OURS,))}

@@ -14,19 +14,18 @@ import aiohttp
 import msgspec
 
 from bus import Bus, SystemClock, connect
-from bus.ids import Ids
 from schemas import identity as identity_contract
 from schemas import request_vault as vault_contract
 from schemas.identity import CreateToken, PutBucket
 from services.api import service as api_service
 from services.api.config import Config
-from services.chassis.host import Ground
 from services.identity import service as identity_service
 from services.identity.config import Config as IdentityConfig
 from services.request_vault import service as vault_service
 from services.request_vault.config import Config as VaultConfig
 from tests.services.calls import har12
 from tests.services.calls.made import AT, call_of
+from tests.services.grounds import a_ground
 
 SECRET = "tl_" + "s" * 43
 KEY = "bucket000001"
@@ -41,12 +40,12 @@ async def installation(folder: Path) -> AsyncIterator[tuple[Bus, aiohttp.ClientS
         bus = await up.enter_async_context(
             connect(f"embedded:{folder / 'bus.db'}", source="test", subscriptions=SUBSCRIPTIONS)
         )
-        ground = Ground(bus, clock, Ids(clock), folder, announced.__setitem__)
+        ground = a_ground(bus, folder, clock=clock, announce=announced.__setitem__)
         await up.enter_async_context(vault_service.build(VaultConfig(), ground))
         await up.enter_async_context(identity_service.build(IdentityConfig(), ground))
         await bus.ask(PutBucket("c1", "first", KEY))
         digest = hashlib.sha256(SECRET.encode()).hexdigest()
-        await bus.ask(CreateToken("c2", "all", digest, ("calls:read", "buckets:read", "buckets:write")))
+        await bus.ask(CreateToken("c2", "all", ("calls:read", "buckets:read", "buckets:write"), digest))
         await up.enter_async_context(api_service.build(Config(port=0), ground))
         client = aiohttp.ClientSession(announced["url"], headers={"Authorization": f"Bearer {SECRET}"})
         yield bus, await up.enter_async_context(client)

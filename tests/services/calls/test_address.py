@@ -18,6 +18,7 @@ from services.calls.address import (
     host_target,
     parse_authority,
     parse_host,
+    parse_host_port,
     parse_path,
     parse_target,
     parse_url,
@@ -166,8 +167,8 @@ def test_other_hosts_leave_it_to_the_path_scheme(host: str) -> None:
         (f"/{KEY}/http:///x", "names no host"),
         (f"/{KEY}/http://a..b/", "empty part"),
         (f"/{KEY}/http://a b/", "character that no host name has"),
-        (f"/{KEY}/http://a%2eb/", "character that no host name has"),
-        (f"/{KEY}/http://bücher.example/", "xn--"),
+        (f"/{KEY}/http://b\udcffcher.example/", "xn--"),
+        (f"/{KEY}/http://{'ü' * 300}.example/", "DNS allows 253"),
         (f"/{KEY}/http://{'a' * 64}.example/", "64 characters"),
         (f"/{KEY}/http://{'a.' * 130}example/", "DNS allows 253"),
         (f"/{KEY}/http://h:0/", "'0'"),
@@ -176,7 +177,9 @@ def test_other_hosts_leave_it_to_the_path_scheme(host: str) -> None:
         (f"/{KEY}/http://h:१/", "1 to 65535"),
         (f"/{KEY}/http://[::1/", "IPv6"),
         (f"/{KEY}/http://[::1]x/", "only a port may"),
-        (f"/{KEY}/http://user:pw@h/", "user information"),
+        (f"/{KEY}/http://user@pw@h/", "user information"),
+        (f"/{KEY}/http://h%2Fx/", "no host name has"),
+        (f"/{KEY}/http://[fe80::1%25eth0]/", "IPv6"),
     ],
 )
 def test_an_error_names_what_is_wrong(path: str, word: str) -> None:
@@ -206,6 +209,57 @@ def test_a_host_below_the_domain_must_hold_a_key(host: str) -> None:
 def test_what_a_host_name_cannot_hold_is_sent_to_the_path_scheme(url: str) -> None:
     with pytest.raises(AddressInvalid, match="use the path scheme"):
         at_host("http://localhost:7080", KEY, url)
+
+
+@pytest.mark.parametrize(
+    ("written", "host"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("B%C3%BCCHER.example", "xn--bcher-kva.example"),
+        ("faß.example", "xn--fa-hia.example"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("\uff11\uff12\uff17\u30020.0.1", "127.0.0.1"),  # full-width digits and stop
+        ("%5B::1%5D", "::1"),
+        ("[2001:DB8::1]", "2001:db8::1"),
+    ],
+)
+def test_a_host_gets_the_form_that_goes_into_dns(written: str, host: str) -> None:
+    target = parse_path(f"/{KEY}/http://{written}:8080/ü%20x").target
+    assert target is not None
+    assert target.authority.host == host
+    assert target.tail == "/ü%20x"
+
+
+def test_user_information_is_kept_apart_from_the_url() -> None:
+    target = parse_path(f"/{KEY}/http://user:p%40w@h:81/x?a@b").target
+    assert target is not None
+    assert (target.userinfo, target.url) == ("user:p%40w", "http://h:81/x?a@b")
+    assert at_path("http://g", KEY, "http://user:p%40w@h:81/x?a@b") == (
+        f"http://g/{KEY}/http://user:p%40w@h:81/x?a@b"
+    )
+    with pytest.raises(AddressInvalid, match="path scheme"):
+        at_host("http://g", KEY, "http://user:pw@h/x")
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port", "text"),
+    [
+        ("api.example:443", "api.example", 443, "api.example:443"),
+        ("[::1]:8443", "::1", 8443, "[::1]:8443"),
+        ("Bücher.example:80", "xn--bcher-kva.example", 80, "xn--bcher-kva.example:80"),
+    ],
+)
+def test_the_target_of_connect_names_its_port(written: str, host: str, port: int, text: str) -> None:
+    found = parse_host_port(written)
+    assert (found.host, found.port, found.text) == (host, port, text)
+
+
+@pytest.mark.parametrize(
+    "written", ["h", "h:", "h:0", "h:65536", "u@h:1", ":443", "[::1]", "h:1/x", "http://h:1", "h:१"]
+)
+def test_what_is_no_target_of_connect(written: str) -> None:
+    with pytest.raises(AddressInvalid):
+        parse_host_port(written)
 
 
 def test_a_builder_refuses_a_bad_key() -> None:

@@ -26,6 +26,7 @@ from services.chassis.host import (
     Part,
     Service,
     ServiceFailed,
+    Shared,
     leaves,
     open_host,
     told,
@@ -97,10 +98,28 @@ async def test_services_are_ready_inside_and_drained_after(bus: Harness) -> None
     one, two = Sound(), Sound()
     async with host_of(bus, one.part("one"), two.part("two")) as host:
         assert host.states() == {"one": "ready", "two": "ready"}
-        assert host.announced("one") == {"url": "http://127.0.0.1:7081"}
+        assert host.announced("one")["url"] == "http://127.0.0.1:7081"
         assert (one.ends, two.ends) == (0, 0)
     assert (one.ends, two.ends) == (1, 1)
     assert host.states() == {"one": "stopped", "two": "stopped"}
+
+
+async def test_each_service_stands_on_what_the_process_shares_and_tells_which_key_that_has(
+    bus: Harness,
+) -> None:
+    one, two = Sound(), Sound()
+    shared = Shared.alone(bus.clock)
+    parts = (one.part("one"), two.part("two"))
+    async with open_host(bus, parts, data_dir=Path("/nowhere"), version="1", shared=shared) as host:
+        assert one.grounds[0].shared is two.grounds[0].shared is shared
+        await until(lambda: len(host.board._seen) == 2)
+        told = {name: each.announced["key"] for name, each in (await seen(bus)).items()}
+        assert told == dict.fromkeys(("one", "two"), shared.secrets.ids[0])
+
+
+async def test_a_process_by_itself_has_a_key_that_no_other_has(bus: Harness) -> None:
+    one, two = Shared.alone(bus.clock), Shared.alone(bus.clock)
+    assert one.secrets.ids != two.secrets.ids
 
 
 async def test_each_service_has_a_ground_of_its_own(bus: Harness) -> None:
@@ -239,7 +258,7 @@ async def test_who_runs_is_answered_with_ages(bus: Harness) -> None:
         assert found["one"].state == "ready"
         assert found["one"].version == "1.2"
         assert found["one"].pid == os.getpid()
-        assert found["one"].announced == {"url": "http://127.0.0.1:7081"}
+        assert found["one"].announced["url"] == "http://127.0.0.1:7081"
         assert found["one"].beat_age_s == pytest.approx(1.5)
         await bus.clock.advance(0.6)
         await until(lambda: len(host.board._seen) == 2)

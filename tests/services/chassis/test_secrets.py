@@ -23,6 +23,7 @@ from services.chassis.secrets import (
     SealMisplaced,
     SealUnreadable,
     SecretKeyInvalid,
+    SecretKeyMissing,
     Secrets,
     open_secrets,
 )
@@ -194,6 +195,16 @@ def test_an_empty_file_is_no_key(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).touch(0o600)
     with pytest.raises(SecretKeyInvalid, match=r"installation\.key holds no key"):
         open_secrets("", tmp_path)
+
+
+def test_where_others_would_not_have_it_no_key_is_made(tmp_path: Path) -> None:
+    with pytest.raises(SecretKeyMissing, match="TRUNKLINE_SECRET_KEY is not set") as told:
+        open_secrets("", tmp_path, make=False)
+    assert told.value.exit_code == 78
+    assert list(tmp_path.iterdir()) == []
+    made = open_secrets("", tmp_path)
+    assert open_secrets("", tmp_path, make=False).ids == made.ids, "one that is there is taken"
+    assert open_secrets(text(OLD), tmp_path, make=False).ids == Secrets([OLD]).ids
 
 
 # --- never shown

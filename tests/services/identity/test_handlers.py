@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 
 from bus.errors import Refused, Unavailable
 from bus.message import Ask
-from bus.testing import Harness, harness
+from bus.testing import harness
 from schemas.identity import (
     BucketChanged,
     CreateToken,
@@ -24,41 +22,10 @@ from schemas.identity import (
     PutBucket,
     RevokeToken,
 )
-from services.chassis.host import Ground
-from services.identity.config import Config
-from services.identity.service import build
-from tests.services.a_log import ALog
+from tests.services.identity.place import Place
 
 KEY = "7xzcnsgbwox2"
 DIGEST = hashlib.sha256(b"tl_secret").hexdigest()
-
-
-class Place:
-    def __init__(self, bus: Harness, data_dir: Path) -> None:
-        self.bus = bus
-        self.log = ALog(bus)
-        self._data_dir = data_dir
-
-    @asynccontextmanager
-    async def identity(self, name: str = "identity") -> AsyncIterator[None]:
-        """An instance of it; `name` is for its folder only."""
-        ground = Ground(
-            self.bus.as_source("identity"),
-            self.bus.clock,
-            self.bus.ids,
-            self._data_dir / name,
-            lambda name, value: None,
-        )
-        async with build(Config(), ground):
-            yield
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with harness() as bus:
-        made = Place(bus, tmp_path)
-        async with bus.serve(made.log.router()):
-            yield made
 
 
 async def test_a_bucket_is_put_and_read_at_once(place: Place) -> None:
@@ -122,7 +89,8 @@ async def test_a_decision_that_was_overtaken_is_made_again(place: Place) -> None
     async with place.identity():
         await place.bus.ask(PutBucket("c1", "shop", key=KEY))
         # Another instance was quicker, and this one has not heard of it.
-        place.log.record(BucketChanged(KEY, "theirs", "off", 5), f"identity.bucket-{KEY}")
+        theirs = BucketChanged(KEY, "theirs", capture="off", body_cap_bytes=5)
+        place.log.record(theirs, f"identity.bucket-{KEY}")
         changed = await place.bus.ask(PutBucket("c2", "mine", key=KEY, body_cap_bytes=5))
         assert (changed.name, changed.capture) == ("mine", "relaxed")
         assert [recorded.version for recorded in place.log.records] == [1, 2, 3]
@@ -132,7 +100,7 @@ async def test_a_command_that_was_done_but_not_answered_is_answered_on_the_repea
     async with place.identity():
         asks: list[Ask[Any]] = [
             PutBucket("c1", "shop", key=KEY),
-            CreateToken("c2", "laptop", DIGEST, ("calls:read",)),
+            CreateToken("c2", "laptop", ("calls:read",), DIGEST),
         ]
         for ask in asks:
             place.log.answers_to_lose = 1
@@ -176,7 +144,7 @@ async def test_a_team_sees_its_buckets_and_a_limited_token_its_own(place: Place)
 async def test_a_token_is_created_once_and_revoked(place: Place) -> None:
     async with place.identity():
         await place.bus.ask(PutBucket("c1", "shop", key=KEY))
-        create = CreateToken("c2", "laptop", DIGEST, ("calls:read",), buckets=(KEY,))
+        create = CreateToken("c2", "laptop", ("calls:read",), DIGEST, buckets=(KEY,))
         made = await place.bus.ask(create)
         assert await place.bus.ask(create) == made
         assert made.secret is None
@@ -193,7 +161,7 @@ async def test_refusals_carry_the_contracts_slugs(place: Place) -> None:
         refused: list[tuple[Ask[Any], str]] = [
             (PutBucket("c", "", key=KEY), "bucket-invalid"),
             (GetBucket(KEY), "bucket-unknown"),
-            (CreateToken("c", "t", DIGEST, ("calls:raed",)), "token-invalid"),
+            (CreateToken("c", "t", ("calls:raed",), DIGEST), "token-invalid"),
             (RevokeToken("c", "nobody"), "token-unknown"),
             (PutBucket("", "shop", key=KEY), "command-invalid"),
         ]

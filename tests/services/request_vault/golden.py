@@ -114,4 +114,7 @@ def _as_written_then(call: Event) -> Event:
     """Without the fields that captured calls have got since."""
     data = msgspec.msgpack.decode(call.data)
     del data["redacted"]
+    for part in (data["request"], data["response"] or {}):
+        for name in ("decoded", "form"):
+            part.get("body", {}).pop(name, None)
     return msgspec.structs.replace(call, data=msgspec.Raw(msgspec.msgpack.encode(data)))

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import bus
 from schemas import request_vault as contract
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
+from tests.services.grounds import a_ground
 
 
 async def run(amqp_url: str, vault_url: str, folder: Path) -> None:
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     async with bus.connect(amqp_url, source="request_vault", subscriptions=contract.SUBSCRIPTIONS) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder)
         async with service.build(Config(url=vault_url, batch_events=200), ground):
             print("ready", flush=True)
             await ending.wait()

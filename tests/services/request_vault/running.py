@@ -12,9 +12,9 @@ from bus.testing import Harness, ManualClock, harness
 from schemas import request_vault as contract
 from schemas.request_vault import BODY_PART_BYTES, BodyChunk
 from schemas.traffic_gateway import Body
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import BUCKET
 
 
@@ -26,7 +26,7 @@ async def vault(
     async with harness(
         *routers, source="request_vault", clock=clock, subscriptions=(*contract.SUBSCRIPTIONS, *followed)
     ) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder)
         async with service.build(config or Config(), ground):
             yield b
 

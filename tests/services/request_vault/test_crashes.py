@@ -18,12 +18,12 @@ from bus.event import Event
 from bus.router import Router
 from bus.testing import Harness, ManualClock, over
 from schemas.request_vault import GetVaultStats, ReadCategory
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.store import open_store
 from services.request_vault.store.port import Selection
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import BUCKET
 from tests.services.request_vault.victim import FOLLOWER
 
@@ -114,6 +114,6 @@ async def vault(folder: Path, *routers: Router) -> AsyncIterator[Harness]:
         over(transport, source="request_vault", clock=clock) as b,
         b.serve(*routers),
     ):
-        ground = Ground(bus=b, clock=clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder, clock=clock)
         async with service.build(Config(), ground):
             yield b

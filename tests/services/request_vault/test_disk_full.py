@@ -15,11 +15,11 @@ from bus.testing import harness
 from schemas import request_vault as contract
 from schemas.request_vault import NO_STREAM, Append, GetVaultStats, ReadLog, SearchCalls
 from schemas.traffic_gateway import Body
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.handlers.ingest import Ingest
 from services.request_vault.store.sqlite import engine, schema
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import BUCKET, captured, decision
 
 
@@ -62,7 +62,7 @@ async def test_ingest_waits_for_space_and_loses_nothing(
 
     monkeypatch.setattr(Ingest, "on_events", watched)
     async with harness(source="request_vault", subscriptions=contract.SUBSCRIPTIONS) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=tmp_path, announce=lambda name, value: None)
+        ground = a_ground(b, tmp_path)
         async with service.build(Config(), ground):
             await b.emit(*[captured(f"before-{n}") for n in range(10)])
             await b.settled()

@@ -15,9 +15,9 @@ from bus.message import Fact
 from bus.testing import Harness, harness
 from schemas import request_vault as contract
 from schemas.request_vault import Append, EventList, LoggedEvent, ReadEvents, TraceEvent
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import OrderPaid, OrderPlaced, captured, decision, event_of, order
 
 
@@ -41,7 +41,7 @@ async def b(tmp_path: Path) -> AsyncIterator[Harness]:
     async with harness(
         shop, source="request_vault", subscriptions=(*contract.SUBSCRIPTIONS, *followed)
     ) as made:
-        ground = Ground(made, made.clock, made.ids, tmp_path, lambda name, value: None)
+        ground = a_ground(made, tmp_path)
         async with service.build(Config(), ground):
             yield made
 
@@ -139,18 +139,18 @@ async def test_a_limited_caller_sees_its_buckets_only(b: Harness) -> None:
         seen: list[str] = []
         after = ""
         while True:
-            page = await b.ask(ReadEvents(allowed_buckets=allowed, after=after, limit=40))
+            page = await b.ask(ReadEvents(visible_keys=allowed, after=after, limit=40))
             assert {event.key for event in page.events} <= set(allowed)
             seen += ids(page)
             if page.next_cursor is None:
                 break
             after = page.next_cursor
         assert seen == [f"order-{number}" for number, key in enumerate(keys) if key in allowed]
-    assert ids(await b.ask(ReadEvents(key="us", allowed_buckets=("eu",)))) == []
+    assert ids(await b.ask(ReadEvents(key="us", visible_keys=("eu",)))) == []
     unlimited = await b.ask(ReadEvents(key="us", limit=5))
     assert unlimited.next_cursor is not None
     with pytest.raises(Refused) as caught:  # a cursor opens no door
-        await b.ask(ReadEvents(key="us", after=unlimited.next_cursor, allowed_buckets=("eu",)))
+        await b.ask(ReadEvents(key="us", after=unlimited.next_cursor, visible_keys=("eu",)))
     assert caught.value.reason == "cursor-invalid"
 
 
@@ -189,11 +189,11 @@ async def test_a_long_trace_comes_in_pages(b: Harness) -> None:
 async def test_a_trace_hides_what_is_not_the_callers(b: Harness) -> None:
     await b.emit(order(1, key="eu"), order(2, key="us", correlation="order-1", causation="order-1"))
     await b.settled()
-    tree = await b.ask(TraceEvent("order-2", allowed_buckets=("us",)))
+    tree = await b.ask(TraceEvent("order-2", visible_keys=("us",)))
     assert [event.id for event in tree.events] == ["order-2"]
     for id in ("order-1", "nothing"):
         with pytest.raises(Refused) as caught:
-            await b.ask(TraceEvent(id, allowed_buckets=("asia",)))
+            await b.ask(TraceEvent(id, visible_keys=("asia",)))
         assert (caught.value.reason, caught.value.detail) == (
             "event-unknown",
             f"the log has no event and no call {id!r}",

@@ -27,7 +27,6 @@ from bus.router import Router
 from bus.testing import Harness, ManualClock, over
 from schemas.request_vault import GetVaultStats
 from schemas.traffic_gateway import CallCaptured
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.store import open_store
@@ -35,6 +34,7 @@ from services.request_vault.store.bodies import DirectoryBodies
 from services.request_vault.store.port import Store
 from services.request_vault.worker import keeping
 from tests.conformance.vault.vaults import decoded
+from tests.services.grounds import a_ground
 from tests.services.request_vault.rounds.points import POINTS, Engine
 from tests.services.request_vault.rounds.proofs import (
     Decisions,
@@ -150,9 +150,7 @@ class Rounds:
             open_embedded(self.folder / JOURNAL, clock=clock) as transport,
             over(transport, source="request_vault", clock=clock) as b,
         ):
-            ground = Ground(
-                bus=b, clock=clock, ids=b.ids, data_dir=self.folder, announce=lambda name, value: None
-            )
+            ground = a_ground(b, self.folder, clock=clock)
             async with service.build(Config(url=self.url), ground), b.serve(follower):
                 for _ in range(PASSES):
                     await b.settled(30)

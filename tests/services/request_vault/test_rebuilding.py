@@ -14,17 +14,17 @@ from bus.errors import Refused
 from bus.testing import Harness, harness
 from schemas import request_vault as contract
 from schemas.request_vault import FacetCalls, GetVaultStats, ModelState, RebuildModel, SearchCalls
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.worker import rebuilding
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import BUCKET, captured
 
 
 @asynccontextmanager
 async def vault(folder: Path) -> AsyncIterator[Harness]:
     async with harness(source="request_vault", subscriptions=contract.SUBSCRIPTIONS) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder)
         async with service.build(Config(), ground):
             yield b
 

@@ -64,7 +64,7 @@ def test_a_change_takes_the_place_of_what_was_before() -> None:
     buckets = folded(
         BucketCreated(A, "a", "default", retention=Retention(max_calls=7)),
         TokenRevoked("t-1"),
-        BucketChanged(A, "a", "relaxed", 1024, Retention(max_bytes=8)),
+        BucketChanged(A, "a", body_cap_bytes=1024, retention=Retention(max_bytes=8)),
     )
     assert buckets == {A: Kept(Retention(max_bytes=8))}
 

@@ -11,11 +11,11 @@ from bus.errors import Refused
 from bus.testing import Harness, harness
 from schemas import request_vault as contract
 from schemas.request_vault import CallPage, SearchCalls
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.handlers import calls
 from services.request_vault.store import port
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import BUCKET, captured
 
 CALLS = 40
@@ -27,7 +27,7 @@ async def b(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ha
     """A vault in which every tenth call is rare, and a search looks at seven a time."""
     monkeypatch.setattr(port, "SCAN_CALLS", 7)
     async with harness(source="request_vault", subscriptions=contract.SUBSCRIPTIONS) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=tmp_path, announce=lambda name, value: None)
+        ground = a_ground(b, tmp_path)
         async with service.build(Config(), ground):
             await b.emit(
                 *[

@@ -38,9 +38,9 @@ from schemas.request_vault import (
     TraceEvents,
 )
 from schemas.traffic_gateway import Body
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import (
     BUCKET,
     OrderPaid,
@@ -67,9 +67,7 @@ def runs(tmp_path: Path) -> Runs:
         async with harness(
             *routers, source="request_vault", clock=clock, subscriptions=(*contract.SUBSCRIPTIONS, *followed)
         ) as b:
-            ground = Ground(
-                bus=b, clock=b.clock, ids=b.ids, data_dir=tmp_path, announce=lambda name, value: None
-            )
+            ground = a_ground(b, tmp_path)
             async with service.build(Config(), ground):
                 yield b
 

@@ -113,6 +113,13 @@ def test_what_cannot_be_read_to_its_end_counts_when_the_value_stands_in_it(
     assert stands("$..id", value, data, truncated=True) is found
 
 
+def test_a_body_that_was_captured_decoded_is_read_as_it_is() -> None:
+    coded: Headers = (*JSON, ("Content-Encoding", "deflate"))
+    body = Body(9, len(DOCUMENT), None, DOCUMENT, decoded=True)
+    assert at("$.user.id", "42").in_body(coded, body, DOCUMENT)
+    assert not at("$.user.id", "43").in_body(coded, body, DOCUMENT)
+
+
 @pytest.mark.parametrize(
     ("data", "headers"),
     [

@@ -21,12 +21,12 @@ from bus.clock import SystemClock
 from bus.event import Event
 from bus.message import Subscription
 from schemas.request_vault import LOG, NO_STREAM, Append
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.store import open_store
 from services.request_vault.store.port import Ingested
 from services.request_vault.store.sqlite.engine import SqliteStore
+from tests.services.grounds import a_ground
 from tests.services.request_vault.samples import captured, decision, order
 
 FOLLOWER = Subscription("follower", ("shop.thing.#",))
@@ -51,7 +51,7 @@ async def run_vault(folder: Path) -> None:
     # The follower's queue exists before anything is published, though nobody reads it yet.
     url = f"embedded:{folder / 'bus.db'}"
     async with bus.connect(url, source="request_vault", subscriptions=(LOG, FOLLOWER)) as b:
-        ground = Ground(bus=b, clock=b.clock, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder)
         async with service.build(Config(), ground):
             shop = b.as_source("shop")
             await shop.emit(*[order(number) for number in range(20)])

@@ -63,20 +63,6 @@ async def test_a_call_is_captured_as_the_target_saw_it() -> None:
     assert call.duration_ms > 0
 
 
-async def test_secrets_in_headers_are_masked_in_the_capture_only() -> None:
-    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: s=secret\r\nContent-Length: 0\r\n\r\n"
-    async with target(answer) as api, gateway() as at:
-        head, _ = await ask(
-            at, b"GET " + at.path(api) + b" HTTP/1.1\r\nHost: gw\r\nAUTHORIZATION: Bearer t\r\n\r\n"
-        )
-        call = await at.relay.call()
-        assert b"AUTHORIZATION: Bearer t" in api.heard[0]
-    assert b"Set-Cookie: s=secret" in head
-    assert call.request.headers[-1] == ("AUTHORIZATION", "[redacted:header]")
-    assert call.response is not None
-    assert call.response.headers[0] == ("Set-Cookie", "[redacted:header]")
-
-
 async def test_a_body_over_16_kib_travels_beside_the_call() -> None:
     async with target(sized(BIG[: 16 * 1024 + 1])) as api, gateway() as at:
         await ask(at, post(at.path(api), BIG[: 16 * 1024]))
@@ -119,6 +105,7 @@ async def test_bodies_in_flight_share_a_bounded_memory() -> None:
             *(ask(at, b"GET " + at.path(api) + b" HTTP/1.1\r\nHost: gw\r\n\r\n") for _ in range(many))
         )
         assert all(body == BIG for _, body in answers)
+        await at.relay.count(many)
         for _ in range(2):
             at.relay.calls.clear()
             await ask(at, post(f"/{KEY}".encode(), BIG))  # the memory is given back

@@ -327,7 +327,7 @@ async def test_a_bucket_that_cannot_be_looked_up() -> None:
         (b"/robots.txt", "robots.txt"),
         (b"/" + KEY.encode() + b"/ftp://h/", "ftp"),
         (b"/" + KEY.encode() + b"/http://h:99999/", "99999"),
-        (b"http://example.com/x", "http://example.com/x"),
+        (b"ftp://example.com/x", "ftp://example.com/x"),
     ],
 )
 async def test_a_malformed_address_is_told_what_is_wrong_with_it(path: bytes, word: str) -> None:
@@ -349,9 +349,6 @@ async def test_a_malformed_address_is_told_what_is_wrong_with_it(path: bytes, wo
         b"GET /\xc3\xa9 HTTP/1.1\r\nHost: gw\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: -1\r\n\r\n",
-        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: gw\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: gw\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: gw\r\n" + b"X: 1\r\n" * 3000 + b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00" * 100,
     ],

@@ -12,18 +12,21 @@ from urllib.parse import urlsplit
 import pytest
 
 from bus import Bus, SystemClock, connect
-from bus.ids import Ids
 from schemas import identity as identity_contract
 from schemas import request_vault as vault_contract
 from schemas.identity import PutBucket
 from schemas.request_vault import CallPage, CallSummary, GetCall, ReadBody, SearchCalls
-from services.chassis.host import Ground
+from services.calls.redaction.marks import Marker
+from services.chassis.host import Shared
+from services.chassis.limits.memory import MemoryLimits
+from services.chassis.secrets import KEY_BYTES, Secrets
 from services.identity import service as identity_service
 from services.identity.config import Config as IdentityConfig
 from services.request_vault import service as vault_service
 from services.request_vault.config import Config as VaultConfig
 from services.traffic_gateway import service as gateway_service
 from services.traffic_gateway.config import Config
+from tests.services.grounds import a_ground
 from tests.services.loopback import dial, target
 from tests.services.traffic_gateway.running import KEY
 
@@ -33,7 +36,9 @@ SUBSCRIPTIONS = (*vault_contract.SUBSCRIPTIONS, *identity_contract.SUBSCRIPTIONS
 
 
 @asynccontextmanager
-async def installation(folder: Path, config: Config = GATEWAY) -> AsyncIterator[tuple[Bus, int]]:
+async def installation(
+    folder: Path, config: Config = GATEWAY, shared: Shared | None = None
+) -> AsyncIterator[tuple[Bus, int]]:
     """Vault, identity and gateway; the bus, and the gateway's port."""
     clock = SystemClock()
     announced: dict[str, str] = {}
@@ -41,7 +46,7 @@ async def installation(folder: Path, config: Config = GATEWAY) -> AsyncIterator[
         bus = await up.enter_async_context(
             connect(f"embedded:{folder / 'bus.db'}", source="test", subscriptions=SUBSCRIPTIONS)
         )
-        ground = Ground(bus, clock, Ids(clock), folder, announced.__setitem__)
+        ground = a_ground(bus, folder, clock=clock, announce=announced.__setitem__, shared=shared)
         await up.enter_async_context(vault_service.build(VaultConfig(), ground))
         await up.enter_async_context(identity_service.build(IdentityConfig(), ground))
         await up.enter_async_context(gateway_service.build(config, ground))
@@ -66,6 +71,20 @@ async def kept(bus: Bus, count: int) -> tuple[CallSummary, ...]:
             page: CallPage = await bus.ask(SearchCalls(KEY))
             if len(page.calls) >= count:
                 return page.calls
+
+
+async def test_secrets_are_marked_under_the_installations_key(tmp_path: Path) -> None:
+    secrets = Secrets([bytes(range(KEY_BYTES))])
+    shared = Shared(secrets, MemoryLimits(SystemClock()))
+    async with target(OK) as api, installation(tmp_path, shared=shared) as (bus, port):
+        await bus.ask(PutBucket("c1", "first", KEY))
+        await call(port, api.authority, b'{"password":"hunter2"}')
+        (found,) = await kept(bus, 1)
+        record = await bus.ask(GetCall(found.id))
+    mark = Marker(secrets.derived("redaction", KEY)).mark("key", b"hunter2")
+    assert record.call.request.body.inline == b'{"password":"%b"}' % mark
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [data for data in files if b"hunter2" in data]
 
 
 @pytest.mark.parametrize("mode", ["relaxed", "strict"])

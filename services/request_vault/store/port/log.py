@@ -9,7 +9,7 @@ import msgspec
 
 from bus.errors import BusError
 from bus.event import Event
-from schemas.request_vault import Appended, LogPage, Position, Recorded, StreamWrite
+from schemas.request_vault import Appended, DecisionPage, LogPage, Position, Recorded, StreamWrite
 from services.request_vault.domain.cursors import Vector
 
 
@@ -68,6 +68,12 @@ class Log(Protocol):
 
     async def read_decisions(self, after: int, limit: int) -> LogPage:
         """All decisions after a number of partition 0."""
+
+    async def look_back(
+        self, types: Sequence[str], keys: Sequence[str], before: int, limit: int
+    ) -> DecisionPage:
+        """Decisions from the newest on, before a number of partition 0; 0: from the end. types: topic
+        patterns over the type; keys: one of them; none given: all. Looks at some SCAN_RECORDS of them."""
 
     async def read_log(
         self, selection: Selection, after: Vector, limit: int, *, backwards: bool = False

@@ -13,7 +13,7 @@ from bus.clock import Clock
 from bus.errors import Unavailable
 from bus.event import Event
 from bus.tasks import task_group
-from schemas.request_vault import Appended, Facets, LogPage, StreamWrite
+from schemas.request_vault import Appended, DecisionPage, Facets, LogPage, StreamWrite
 from services.request_vault.domain import recording as rules
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.domain.cursors import Vector
@@ -37,6 +37,7 @@ from services.request_vault.store.postgres.connections import (
 )
 from services.request_vault.store.postgres.failures import cannot_open
 from services.request_vault.store.postgres.ledger import Ledger
+from services.request_vault.store.postgres.looking_back import look_back
 from services.request_vault.store.postgres.models import Generations
 from services.request_vault.store.postgres.places import class_of
 from services.request_vault.store.postgres.texts import Texts
@@ -85,6 +86,13 @@ class PostgresStore(Upkeep):
     async def read_decisions(self, after: int, limit: int) -> LogPage:
         async with self._sessions.one_moment() as connection:
             return await reading.read_decisions(connection, after, limit)
+
+    async def look_back(
+        self, types: Sequence[str], keys: Sequence[str], before: int, limit: int
+    ) -> DecisionPage:
+        return await self._read_models(
+            lambda connection, models: look_back(connection, models, types, keys, before, limit)
+        )
 
     async def read_log(
         self, selection: Selection, after: Vector, limit: int, *, backwards: bool = False

@@ -140,6 +140,22 @@ async def read_log(
     return LogSlice(await _with_events(connection, kept), reached, more)
 
 
+async def records_at(connection: Connection, places: Sequence[int]) -> tuple[Recorded, ...]:
+    """The decisions at these places, newest first, as many as a page holds."""
+    rows = await _rows(
+        connection,
+        f"record r WHERE r.class = {DECIDED} AND r.place = ANY ($1::bigint[]) ORDER BY r.place DESC",
+        places,
+    )
+    return await _with_events(connection, _within_page(rows))
+
+
+async def type_numbers(connection: Connection, patterns: Sequence[str]) -> list[int]:
+    """What the read model calls the types that one of these topic patterns matches."""
+    matches = topics.Matcher(tuple(patterns))
+    return [row[0] for row in await connection.fetch("SELECT number, name FROM type") if matches(row[1])]
+
+
 async def trace(connection: Connection, generations: Generations, id: str, limit: int) -> Trace:
     """`Store.trace`: the event that began it, then those that name it as their correlation."""
     event_rows = f"{generations.event} e JOIN record r ON {_SAME_LEAF} AND r.place = e.place"
@@ -205,9 +221,7 @@ async def _conditions(connection: Connection, selection: Selection) -> tuple[str
         return f"${3 + len(parameters)}"
 
     if selection.types:
-        matches = topics.Matcher(selection.types)
-        rows = await connection.fetch("SELECT number, name FROM type")
-        numbers = [number for number, name in rows if matches(name)]
+        numbers = await type_numbers(connection, selection.types)
         if len(numbers) == 1:
             conditions += f" AND e.type = {bind(numbers[0])}"
         else:

@@ -15,7 +15,7 @@ import structlog
 from bus.clock import Clock
 from bus.errors import Refused
 from bus.event import Event
-from schemas.request_vault import Appended, Facets, LogPage, ModelState, Position, StreamWrite
+from schemas.request_vault import Appended, DecisionPage, Facets, LogPage, ModelState, Position, StreamWrite
 from services.request_vault.domain import recording as rules
 from services.request_vault.domain.calls import CallQuery
 from services.request_vault.domain.cursors import Vector
@@ -38,6 +38,7 @@ from services.request_vault.store.sqlite.additions import Additions
 from services.request_vault.store.sqlite.failures import translated
 from services.request_vault.store.sqlite.known import Known
 from services.request_vault.store.sqlite.ledger import Ledger
+from services.request_vault.store.sqlite.looking_back import look_back
 from services.request_vault.store.sqlite.migrating import migrate
 from services.request_vault.store.sqlite.models import VERSIONS, Generations, building
 from services.request_vault.store.sqlite.readers import Readers
@@ -104,6 +105,13 @@ class SqliteStore(Upkeep):
 
     async def read_decisions(self, after: int, limit: int) -> LogPage:
         return await self._readers.run(lambda connection: reading.read_decisions(connection, after, limit))
+
+    async def look_back(
+        self, types: Sequence[str], keys: Sequence[str], before: int, limit: int
+    ) -> DecisionPage:
+        return await self._read_models(
+            lambda connection, models: look_back(connection, models, types, keys, before, limit)
+        )
 
     async def read_log(
         self, selection: Selection, after: Vector, limit: int, *, backwards: bool = False

@@ -131,6 +131,19 @@ def read_log(
     return LogSlice(_with_events(connection, kept), reached, more)
 
 
+def records_at(connection: sqlite3.Connection, places: Sequence[int]) -> tuple[Recorded, ...]:
+    """The records at these places, newest first, as many as a page holds."""
+    rows = _rows(connection, "json_each(?) w CROSS JOIN record r ON r.place = w.value", (json_list(places),))
+    rows.sort(key=lambda row: row.place, reverse=True)
+    return _with_events(connection, _within_page(rows))
+
+
+def type_numbers(connection: sqlite3.Connection, patterns: Sequence[str]) -> list[int]:
+    """What the read model calls the types that one of these topic patterns matches."""
+    matches = topics.Matcher(tuple(patterns))
+    return [number for number, name in fetch(connection, _TYPES, (), _type_decoder) if matches(name)]
+
+
 def trace(connection: sqlite3.Connection, generations: Generations, id: str, limit: int) -> Trace:
     """`Store.trace`: the event that began it, then those that name it as their correlation."""
     place = _place_of(connection, generations, id)
@@ -173,10 +186,8 @@ def _conditions(connection: sqlite3.Connection, selection: Selection) -> tuple[s
     conditions = ""
     parameters: list[str] = []
     if selection.types:
-        matches = topics.Matcher(selection.types)
-        numbers = [number for number, name in fetch(connection, _TYPES, (), _type_decoder) if matches(name)]
         conditions += " AND e.type IN (SELECT value FROM json_each(?))"
-        parameters.append(json_list(numbers))
+        parameters.append(json_list(type_numbers(connection, selection.types)))
     for column, value in (
         ("subject", selection.subject), ("correlation", selection.correlation), ("key", selection.key)
     ):  # fmt: skip

@@ -41,7 +41,7 @@ def test_a_vault_of_everything(tmp_path: Path) -> None:
 def test_what_a_bucket_keeps_and_that_it_was_deleted(tmp_path: Path) -> None:
     vault = filled(tmp_path / "data", orders=3, gone=False)
     limits = Retention(max_age_s=7 * 86_400, max_calls=1000, max_bytes=5_000_000)
-    changed = BucketChanged(BUCKET, "tea shop", "strict", 0, limits)
+    changed = BucketChanged(BUCKET, "tea shop", capture="strict", body_cap_bytes=0, retention=limits)
 
     async def decide(version: int, *events: bytes) -> None:
         async with vault.opened() as store:

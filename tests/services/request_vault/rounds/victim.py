@@ -22,7 +22,6 @@ import msgspec
 import bus
 from bus.message import Subscription
 from schemas.request_vault import BODIES, LOG
-from services.chassis.host import Ground
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.store.port import Store
@@ -31,6 +30,7 @@ from services.request_vault.store.postgres import reclaiming
 from services.request_vault.store.sqlite import copying
 from services.request_vault.store.sqlite import engine as _sqlite  # noqa: F401
 from services.request_vault.worker import keeping
+from tests.services.grounds import a_ground
 from tests.services.request_vault.rounds import dying, points, workload
 
 FOLLOWER = Subscription("follower", ("shop.thing.#", "vault.#", "identity.#"))
@@ -67,7 +67,7 @@ async def run(this: Round) -> None:
     backups.mkdir(exist_ok=True)
     calendar = workload.Calendar(this.began, this.observed)
     async with bus.connect(url, source="request_vault", subscriptions=subscriptions) as b:
-        ground = Ground(bus=b, clock=calendar, ids=b.ids, data_dir=folder, announce=lambda name, value: None)
+        ground = a_ground(b, folder, clock=calendar)
         async with service.build(Config(url=this.url, retention_interval_s=RETENTION_EACH_S), ground):
             with suppress(TimeoutError):
                 async with asyncio.timeout(REACHED_WITHIN_S):
