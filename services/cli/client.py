@@ -22,8 +22,10 @@ from services.cli.exits import Trouble
 TIMEOUT_S = 30.0
 PIECE_BYTES = 64 * 1024
 POINTED_CHARS = 240
+PAGE = 500
 MAX_LINE_BYTES = 4 * 1024 * 1024
 UNREACHABLE_SLUG = "api-unreachable"
+SESSION_PREFIX = "tls_"
 
 Query = Mapping[str, object] | None
 
@@ -34,19 +36,33 @@ _EXIT_BY_STATUS = {
     404: exits.NOT_THERE,
     409: exits.INVALID,
     410: exits.NOT_THERE,
+    412: exits.INVALID,
     422: exits.INVALID,
     429: exits.DOWN,
     500: exits.FAULT,
     503: exits.DOWN,
     504: exits.DOWN,
 }
+_SESSION_OVER = "Sign in again with `trunkline login EMAIL`, or be a token again with `trunkline logout`."
 _REMEDIES = {
     400: "Correct the value; the command's --help describes it.",
     401: "Check TRUNKLINE_TOKEN, or the token in credentials.toml.",
     403: "Use a token that has this scope.",
-    404: "List what is there with `trunkline calls` or `trunkline buckets`.",
+    404: "List what is there, as with `trunkline calls`, `buckets`, `tokens` or `members`.",
+    409: "It does not go together with what is there now: look at that first.",
+    412: "Somebody has changed it since: look at it again, and repeat the change on what it is now.",
+    429: "Try again in a moment.",
     503: "Look at `trunkline status`, and try again.",
 }
+_SAY_ENOUGH = {
+    "session-unauthorized": "Check the e-mail address and the password; an owner can invite you again.",
+    "password-unauthorized": "Write the password that you sign in with now.",
+    "session-unknown": "Sign in first: `trunkline login EMAIL`.",
+    "session-invalid": "Name the team to work in: `trunkline login EMAIL --team ID`.",
+    "invitation-unknown": "Ask an owner of the team for a new one: `trunkline members invite EMAIL`.",
+    "scope-forbidden": "Do it with a token, or as somebody, that may do more: `trunkline whoami`.",
+}
+"""What helps against a refusal, where its status alone does not tell."""
 
 
 class Api:
@@ -76,9 +92,51 @@ class Api:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
+    @property
+    def url(self) -> str:
+        """Where it is, without a slash at the end."""
+        return self._url
+
     def get(self, path: str, query: Query = None) -> Any:
         """The JSON document at `path`. Raises Trouble."""
-        body = self.get_bytes(path, query)
+        return self._read(path, self.get_bytes(path, query))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None = None,
+        *,
+        query: Query = None,
+        if_version: int | None = None,
+    ) -> Any:
+        """What a change is answered with: a JSON document, None when there is nothing to say. body: fields
+        that are None are left out. if_version: only if what is changed has this version still. Raises
+        Trouble."""
+        headers = {} if if_version is None else {"If-Match": f'"v{if_version}"'}
+        content = None
+        if method != "DELETE":
+            given = {name: value for name, value in (body or {}).items() if value is not None}
+            content = json.dumps(given).encode()
+            headers["Content-Type"] = "application/json"
+        with self._translated():
+            answer = self._open(path, query, headers, TIMEOUT_S, method=method, body=content).read()
+        return self._read(path, answer) if answer else None
+
+    def every(self, path: str, plural: str, query: Query = None, *, limit: int | None = None) -> list[Any]:
+        """What a list holds, page by page, up to `limit` of it. Raises Trouble."""
+        found: list[Any] = []
+        cursor: object = None
+        while limit is None or len(found) < limit:
+            wanted = PAGE if limit is None else min(PAGE, limit - len(found))
+            page = self.get(path, {**(query or {}), "limit": wanted, "cursor": cursor})
+            found += page[plural]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                break
+        return found
+
+    def _read(self, path: str, body: bytes) -> Any:
         try:
             return json.loads(body)
         except ValueError as error:
@@ -117,7 +175,14 @@ class Api:
             yield line.decode("utf-8", "replace").rstrip("\r\n")
 
     def _open(
-        self, path: str, query: Query, headers: Mapping[str, str], timeout_s: float
+        self,
+        path: str,
+        query: Query,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> http.client.HTTPResponse:
         """A successful response to be read. Parameters that are None are left out; True and False are written
         as JSON has them."""
@@ -127,10 +192,10 @@ class Api:
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         self._connection.timeout = timeout_s
-        self._connection.request("GET", target, headers=sent)
+        self._connection.request(method, target, body=body, headers=sent)
         response = self._connection.getresponse()
-        if response.status != 200:
-            raise _problem(response, path, given)
+        if not 200 <= response.status < 300:
+            raise _problem(response, path, given, signed_in=self._token.startswith(SESSION_PREFIX))
         return response
 
     @contextmanager
@@ -147,8 +212,11 @@ class Api:
             ) from error
 
 
-def _problem(response: http.client.HTTPResponse, path: str, given: Mapping[str, str]) -> Trouble:
-    """An answer that is no success: RFC 9457 problem details, if it has them. given: the parameters."""
+def _problem(
+    response: http.client.HTTPResponse, path: str, given: Mapping[str, str], *, signed_in: bool
+) -> Trouble:
+    """An answer that is no success: RFC 9457 problem details, if it has them. given: the parameters.
+    signed_in: the session of a person was shown, and no token."""
     body = response.read(PIECE_BYTES)
     try:
         document = json.loads(body)
@@ -165,11 +233,22 @@ def _problem(response: http.client.HTTPResponse, path: str, given: Mapping[str, 
     return Trouble(
         str(said).rstrip("."),
         remedy=_pointed(document, given)
-        or _REMEDIES.get(response.status)
+        or _remedy(response, slug, signed_in=signed_in)
         or str(document.get("remedy") or "Look at `trunkline status`."),
         exit_code=_EXIT_BY_STATUS.get(response.status, exits.FAULT),
         slug=slug,
     )
+
+
+def _remedy(response: http.client.HTTPResponse, slug: str, *, signed_in: bool) -> str | None:
+    if slug in _SAY_ENOUGH:
+        return _SAY_ENOUGH[slug]
+    if response.status == 401 and signed_in:
+        return _SESSION_OVER
+    waits = response.headers.get("Retry-After", "")
+    if response.status == 429 and waits.isdecimal():
+        return f"Try again in {waits} s."
+    return _REMEDIES.get(response.status)
 
 
 def _pointed(document: Mapping[str, Any], given: Mapping[str, str]) -> str:

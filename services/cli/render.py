@@ -12,6 +12,7 @@ from rich.text import Text
 
 WIDE = 200  # columns, when the output is no terminal: then nothing is cut short
 
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _STATUS_STYLES = {1: "cyan", 2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
 
@@ -19,6 +20,21 @@ def console() -> Console:
     """Standard output; wide and plain when it is no terminal."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def plain_table(*columns: str) -> Table:
+    """A table without lines, its headings dim."""
+    return Table(*columns, box=None, pad_edge=False, header_style="dim")
+
+
+def ago(text: str | None, *, now: datetime, never: str = "never") -> str:
+    """A time of the API as people say it: `3 min ago`, `in 12 d`."""
+    if text is None:
+        return never
+    away_s = (datetime.fromisoformat(text) - now).total_seconds()
+    unit, unit_s = next((each for each in _UNITS if abs(away_s) >= each[1]), _UNITS[-1])
+    amount = f"{abs(away_s) / unit_s:.0f} {unit}"
+    return f"in {amount}" if away_s > 0 else f"{amount} ago"
 
 
 def size(count_bytes: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from services.cli.client import Api
-from services.cli.selection import whole_id
+from services.cli.selection import is_whole, whole_id
 from services.cli.where import ANY_BUCKET, InBucket
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def show(
     """
     credentials = where.credentials()
     with Api(credentials) as api:
-        found = whole_id(api, where.key(credentials), id)
+        found = id.strip().lower()
+        if not is_whole(found):  # a whole id needs no bucket
+            found = whole_id(api, where.key(credentials), id)
         if as_ is not None:
             print(api.get_bytes(f"/v1/calls/{found}", {"as": as_}).decode("utf-8", "replace").rstrip("\n"))
             return

@@ -21,30 +21,36 @@ def status(*, where: Where = ANYWHERE) -> int:
     for service in services:
         service["silent"] = service["beat_age_s"] > SILENT_AFTER_S and service["state"] != "stopped"
         service["well"] = service["state"] in ("ready", "stopped", "draining") and not service["silent"]
+    keys = keys_of(services)
     well = bool(services) and all(service["well"] for service in services)
     if where.json:
         document = {
             "well": well,
             "api_url": credentials.api_url,
             "gateway_url": credentials.gateway_url,
+            "keys": keys,
             "services": services,
         }
         print(json.dumps(document, indent=2))
     else:
-        _print(services)
+        _print(services, keys)
     return exits.OK if well else exits.NO
 
 
-def _print(services: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+def keys_of(services: list[dict[str, Any]]) -> list[str]:
+    """The ids of the installation keys that those which run were started with. There should be one: what one
+    has sealed, the others must open."""
+    running = (service for service in services if service["state"] != "stopped" and not service["silent"])
+    return sorted({service["announced"].get("key", "") for service in running} - {""})
+
+
+def _print(services: list[dict[str, Any]], keys: list[str]) -> None:
     from rich.text import Text
 
     from services.cli import render
 
     console = render.console()
-    table = Table(
-        "service", "state", "beat", "where", "restarts", "url", box=None, pad_edge=False, header_style="dim"
-    )
+    table = render.plain_table("service", "state", "beat", "where", "restarts", "key", "url")
     for service in services:
         state = "silent" if service["silent"] else service["state"]
         table.add_row(
@@ -53,9 +59,13 @@ def _print(services: list[dict[str, Any]]) -> None:
             f"{service['beat_age_s']:.0f} s ago",
             f"{service['host']} {service['pid']}",
             str(service["restarts"]) if service["restarts"] else "",
+            service["announced"].get("key", ""),
             service["announced"].get("url", ""),
         )
     console.print(table)
+    if len(keys) > 1:
+        differ = f"services run with different keys ({', '.join(keys)}): what one seals, others cannot open."
+        console.print(Text(f"{differ} Give all of them the same TRUNKLINE_SECRET_KEY.", style="yellow"))
     for service in services:
         if service["trouble"] and not service["well"]:
             console.print(Text(f"{service['service']}: {service['trouble']}", style="yellow"))

@@ -11,6 +11,8 @@ from cyclopts import Parameter
 
 from services.calls import address
 from services.cli import exits
+from services.cli.buckets import path_of
+from services.cli.credentials import Credentials
 from services.cli.exits import Trouble
 from services.cli.where import ANY_BUCKET, InBucket
 
@@ -34,12 +36,13 @@ def url(
     """
     credentials = where.credentials()
     gateway, key = credentials.need_gateway(), where.key(credentials)
+    called_by = _address(credentials, key)
     headers: dict[str, str] = {}
     try:
         if host:
-            found, headers = address.at_host(_with_domain(gateway, domain), key, url)
+            found, headers = address.at_host(_with_domain(gateway, domain), called_by, url)
         else:
-            found = address.at_path(gateway, key, url)
+            found = address.at_path(gateway, called_by, url)
     except address.AddressInvalid as error:
         raise Trouble(str(error), exit_code=exits.USAGE, slug="address-invalid") from error
     if where.json:
@@ -48,6 +51,20 @@ def url(
     print(found)
     for name, value in headers.items():
         print(f"Send the header {name}: {value}", file=sys.stderr)
+
+
+def _address(credentials: Credentials, key: str) -> str:
+    """What the gateway calls the bucket by: its key, until that was rotated. Without an API that tells, the
+    key: a bucket that was never rotated is called by it."""
+    from services.cli.client import Api
+
+    if not credentials.api_url:
+        return key
+    try:
+        with Api(credentials) as api:
+            return str(api.get(path_of(key)).get("address") or key)
+    except Trouble:
+        return key
 
 
 def _with_domain(gateway: str, domain: str | None) -> str:

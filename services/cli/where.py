@@ -23,6 +23,12 @@ class Where:
         """How to reach the API. Raises Trouble."""
         return find(self.data_dir)
 
+    def folder(self) -> Path:
+        """The data folder that is meant, there or not."""
+        from services.chassis import config
+
+        return self.data_dir or config.data_dir_named(Path.cwd())
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)

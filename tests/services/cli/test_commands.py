@@ -14,6 +14,7 @@ from services import catalog
 from services.chassis.config import ConfigInvalid
 from services.cli import COMMANDS, exits, main, version
 from services.cli.exits import Trouble, as_trouble, report
+from services.cli.groups import GROUPS
 
 HEAVY = ("aiohttp", "structlog", "msgspec", "asyncio", "sqlite3", "services.chassis", "bus.connect")
 
@@ -47,6 +48,19 @@ def test_each_command_has_help_of_its_own(name: str, capsys: pytest.CaptureFixtu
     assert f"trunkline {name}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("group", "verb", "purpose"),
+    [(group, verb, told[0]) for group, (_, verbs) in GROUPS.items() for verb, told in verbs.items()],
+)
+def test_each_verb_of_a_group_has_help_of_its_own(
+    group: str, verb: str, purpose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([group, "--help"]) == exits.OK
+    assert purpose in capsys.readouterr().out
+    assert main([group, verb, "--help"]) == exits.OK
+    assert f"trunkline {group} {verb}" in capsys.readouterr().out
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == exits.OK
     assert capsys.readouterr().out.strip() == version()
@@ -61,6 +75,10 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["show"], "requires an argument"),
         (["export", "--limt", "3"], "no such option"),
         (["show", "x", "--as", "ruby"], "curl"),
+        (["tokens", "frob"], "frob"),
+        (["buckets", "set"], "requires an argument"),
+        (["tag"], "requires an argument"),
+        (["note", "last"], "requires an argument"),
         (["run"], "no service is named"),
         (["run", "courrier"], "there is no service 'courrier'"),
     ],

@@ -49,6 +49,17 @@ def test_some_services_run_and_drain(tmp_path: Path) -> None:
     assert said == ["draining", "ended"]
 
 
+def test_on_a_shared_bus_it_needs_the_installations_key(tmp_path: Path) -> None:
+    """Before anything is connected to; what one process makes for itself, the others would not have."""
+    it = Installation(tmp_path / "data", TRUNKLINE_BUS_URL="amqp://nobody:x@127.0.0.1:9/")
+    done = it.run_alone("run", "identity")
+    assert done.returncode == exits.CONFIG
+    assert "TRUNKLINE_SECRET_KEY" in done.stderr
+    assert "token_urlsafe" in done.stderr, "and how to make one"
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data" / "installation.key").exists()
+
+
 def test_a_second_gateway_is_started_by_starting_it(tmp_path: Path, amqp_url: str) -> None:
     with an_installation(tmp_path / "data", "--sample", TRUNKLINE_BUS_URL=amqp_url) as it:
         process, told = start(it, "traffic_gateway")
