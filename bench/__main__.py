@@ -1,6 +1,6 @@
-"""`python -m bench [bus] [gateway] [redaction] [startup] [vault [options]]`: all of them when none is named;
-the vault's options are in `bench/vault/run.py`. Bus and gateway need a RabbitMQ, the vault a PostgreSQL:
-`make bench` starts them."""
+"""`python -m bench [api] [bus] [gateway] [redaction] [startup] [vault [options]]`: all of them when none is
+named; the vault's options are in `bench/vault/run.py`. API, bus and gateway need a RabbitMQ, the vault a
+PostgreSQL: `make bench` starts them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import os
 import sys
 
 from bench import startup
+from bench.api import run as api
 from bench.bus import run as bus
 from bench.gateway import run as gateway
 from bench.redaction import run as redaction
 from bench.vault import run as vault
 
-NAMES = ("bus", "gateway", "redaction", "startup", "vault")
+NAMES = ("api", "bus", "gateway", "redaction", "startup", "vault")
 
 
 def _amqp_url() -> str:
@@ -33,7 +34,9 @@ async def main(arguments: list[str]) -> None:
     if options and wanted != ["vault"]:
         raise SystemExit(f"{options[0]} is an option of `vault` alone")
     for name in wanted or NAMES:
-        if name == "bus":
+        if name == "api":
+            await api.run(_amqp_url())
+        elif name == "bus":
             await bus.run(_amqp_url())
         elif name == "gateway":
             await gateway.run(_amqp_url())

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.programs import free_port, listening, program, said, settings
 from bench.report import Report, middle, percentile
 
 ROUNDS = 3
@@ -28,80 +27,27 @@ Side = tuple[str, int, str]
 
 
 @asynccontextmanager
-async def _program(
-    *command: str, env: Mapping[str, str] | None = None
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, **(env or {})}
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def _said(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    """The first line a program prints, as JSON."""
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        words: dict[str, Any] = json.loads(await process.stdout.readline())
-    return words
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-async def _listening(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                return
-
-
-@asynccontextmanager
 async def _mitmdump(upstream: int) -> AsyncIterator[Side]:
-    port = _free_port()
+    port = free_port()
     mode = f"reverse:http://127.0.0.1:{upstream}"
-    async with _program(str(MITMDUMP), "-q", "--mode", mode, "--listen-host", "127.0.0.1", "-p", str(port)):
-        await _listening(port)
+    async with program(str(MITMDUMP), "-q", "--mode", mode, "--listen-host", "127.0.0.1", "-p", str(port)):
+        await listening(port)
         yield "mitmdump, reverse mode", port, TARGET
 
 
 @asynccontextmanager
 async def _bare(upstream: int) -> AsyncIterator[Side]:
-    async with _program(PYTHON, "-m", "bench.gateway.bare_proxy", str(upstream)) as process:
-        yield "bare aiohttp proxy", (await _said(process))["port"], TARGET
-
-
-def _settings(folder: str, bus_url: str) -> dict[str, str]:
-    return {
-        "TRUNKLINE_DATA_DIR": folder,
-        "TRUNKLINE_BUS_URL": bus_url,
-        "TRUNKLINE_GATEWAY_PORT": str(_free_port()),
-        "TRUNKLINE_API_PORT": str(_free_port()),
-        "TRUNKLINE_LOG_LEVEL": "error",
-        "TRUNKLINE_TARGETS_ALLOW": "loopback",
-    }
+    async with program(PYTHON, "-m", "bench.gateway.bare_proxy", str(upstream)) as process:
+        yield "bare aiohttp proxy", (await said(process))["port"], TARGET
 
 
 @asynccontextmanager
 async def _up(upstream: int, bus_url: str = "embedded:") -> AsyncIterator[Side]:
     """Everything in one process: gateway, vault, identity, API."""
     with tempfile.TemporaryDirectory() as folder:
-        env = _settings(folder, bus_url)
-        async with _program(PYTHON, "-m", "services", "up", "--json", env=env) as process:
-            bucket = (await _said(process))["bucket"]
+        env = settings(folder, bus_url)
+        async with program(PYTHON, "-m", "services", "up", "--json", env=env) as process:
+            bucket = (await said(process))["bucket"]
             path = f"/{bucket}/http://127.0.0.1:{upstream}{TARGET}"
             yield "trunkline up, one process", int(env["TRUNKLINE_GATEWAY_PORT"]), path
 
@@ -110,17 +56,17 @@ async def _up(upstream: int, bus_url: str = "embedded:") -> AsyncIterator[Side]:
 async def _gateway(upstream: int, bus_url: str) -> AsyncIterator[Side]:
     """The gateway as a process of its own: what it knows of buckets it keeps in its snapshot."""
     with tempfile.TemporaryDirectory() as folder:
-        env = _settings(folder, bus_url)
-        async with _program(PYTHON, "-m", "services", "up", "--json", env=env) as process:
-            bucket = (await _said(process))["bucket"]
-        async with _program(PYTHON, "-m", "services", "run", "traffic_gateway", env=env):
+        env = settings(folder, bus_url)
+        async with program(PYTHON, "-m", "services", "up", "--json", env=env) as process:
+            bucket = (await said(process))["bucket"]
+        async with program(PYTHON, "-m", "services", "run", "traffic_gateway", env=env):
             port = int(env["TRUNKLINE_GATEWAY_PORT"])
-            await _listening(port)
+            await listening(port)
             yield "trunkline gateway, RabbitMQ", port, f"/{bucket}/http://127.0.0.1:{upstream}{TARGET}"
 
 
 async def _load(kind: str, port: int, path: str, seconds: float) -> dict[str, Any]:
-    async with _program(PYTHON, "-m", "bench.gateway.load", kind, str(port), path, str(seconds)) as process:
+    async with program(PYTHON, "-m", "bench.gateway.load", kind, str(port), path, str(seconds)) as process:
         assert process.stdout is not None
         words: dict[str, Any] = json.loads(await process.stdout.readline())
         return words
@@ -131,8 +77,8 @@ async def run(amqp_url: str) -> None:
     latencies: dict[str, list[float]] = {}
     failed: dict[str, int] = {}
     async with AsyncExitStack() as stack:
-        upstream_process = await stack.enter_async_context(_program(PYTHON, "-m", "bench.gateway.upstream"))
-        upstream = (await _said(upstream_process))["port"]
+        upstream_process = await stack.enter_async_context(program(PYTHON, "-m", "bench.gateway.upstream"))
+        upstream = (await said(upstream_process))["port"]
         for _ in range(ROUNDS):
             sides = (_mitmdump(upstream), _bare(upstream), _gateway(upstream, amqp_url), _up(upstream))
             for side in sides:

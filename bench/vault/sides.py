@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from bus.clock import SystemClock
 from bus.connect import Bus
 from schemas.request_vault import GetVaultStats
-from services.chassis.host import Ground
+from services.chassis.host import Ground, Shared
 from services.request_vault import service
 from services.request_vault.config import Config
 from services.request_vault.store import open_store
@@ -87,6 +87,7 @@ async def vault(bus: Bus, url: str, folder: Path) -> AsyncIterator[None]:
         ids=bus.ids,
         data_dir=folder,
         announce=lambda name, value: None,
+        shared=Shared.alone(bus.clock),
     )
     async with service.build(Config(url=url), ground):
         yield
