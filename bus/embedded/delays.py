@@ -58,6 +58,11 @@ class Delays:
         if self._sleeper is not None:
             self._sleeper.cancel()
 
+    @property
+    def releasing(self) -> bool:
+        """Whether frames that are due are on their way to their queues."""
+        return self._releasing
+
     async def add(self, frame: Frame, due: datetime, *, exchange: str, number: int | None) -> None:
         """Keep a frame until it is due. `number` is the queue it is for; None: whatever takes it then."""
         due_us = micros(due)

@@ -211,6 +211,11 @@ class EmbeddedTransport:
             if wanted.mode != "every_instance"
         }
 
+    @property
+    def releasing(self) -> bool:
+        """Whether frames whose delay has passed are on their way to their queues, and in none yet."""
+        return self._delays.releasing
+
     # --- asks and signals
 
     async def signal(self, frame: Frame) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 
 import bus
 from bus import testing
+from bus.embedded.delays import Delays
 from bus.message import Fact, Subscription
 
 
@@ -90,3 +94,20 @@ async def test_two_harnesses_share_nothing() -> None:
         await first.settled()
         await second.settled()
     assert (one.placed, other.placed) == (["o-1"], [])
+
+
+async def test_settled_waits_for_what_is_due_however_slow_the_journal_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop = Shop()
+    look = Delays._look
+
+    def later(delays: Delays) -> None:
+        asyncio.get_running_loop().call_later(0.05, look, delays)
+
+    monkeypatch.setattr(Delays, "_look", later)
+    async with testing.harness(shop.router) as b:
+        await b.publish(OrderPlaced("o-1", 1), at=b.clock.now() + timedelta(hours=2))
+        await b.clock.advance(2 * 3600)
+        await b.settled()
+        assert shop.placed == ["o-1"]
