@@ -42,7 +42,7 @@ up: $(VENV)/.installed
 	@$(BIN)/trunkline up $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(STACK) --copies auto -- $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	$(STACK) --copies auto --clients -- $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-embedded: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not ($(NEEDS_SERVER))" --ignore=tests/test_rules.py $(ARGS)

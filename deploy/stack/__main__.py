@@ -8,6 +8,9 @@ Each takes `--only NAME,...` (rabbitmq, redis, postgres), `run` and `up` take `-
 starts so many stacks (`auto`: one for each processor, four at most), for tests that run side by side:
 `Stack.attached()` has them all, the URLs are the first's.
 
+`run` and `install` take `--clients`: the programs that tests drive as clients (curl, git, npm, a browser) are
+found or installed first.
+
 `run` exits as its command does (128 + the signal's number when a signal ended it). 1: the servers could not
 be had; 2: wrong usage.
 """
@@ -23,7 +26,7 @@ import sys
 import time
 from types import FrameType
 
-from deploy.stack import locate, stack
+from deploy.stack import locate, programs, stack
 from deploy.stack.server import StackError
 
 GRACE_S = 20.0
@@ -42,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        if options.clients:
+            programs.find_or_install()
         if options.action == "install":
             for name, place in locate.find_or_install(options.only).items():
                 print(f"{name}: {place or 'runs in Docker'}")
@@ -105,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text)
         action.add_argument("--only", type=_names, default=list(locate.NAMES), metavar="NAME,...")
         action.add_argument("--rabbitmq4", action="store_true", help="RabbitMQ 4, whatever this machine has")
-        action.set_defaults(copies=1)
+        action.set_defaults(copies=1, clients=False)
+        if name != "up":
+            action.add_argument("--clients", action="store_true", help="curl, git, npm and a browser too")
         if name == "run":
             action.add_argument("--copies", type=_copies, metavar="N", help="so many of each, or `auto`")
             action.add_argument("command", nargs="+", metavar="-- COMMAND")
