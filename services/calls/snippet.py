@@ -177,7 +177,7 @@ def _shell_text(body: bytes) -> str | None:
         text = body.decode()
     except UnicodeDecodeError:
         return None
-    if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", text):
+    if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", text):
         return None
     # Quoted as it is, so that people can read it; a CR would get lost in pasting.
     return _quoted(text) if "\r" in text else shlex.quote(text)

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 WIDE = 200  # columns, when the output is no terminal: then nothing is cut short
 
+# C0 but for newline and tab, DEL, and C1, which some terminals obey like ESC.
+_PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
+_PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _STATUS_STYLES = {1: "cyan", 2: "green", 3: "cyan", 4: "yellow", 5: "red"}
 
 
+class Harmless(Console):
+    """A console that shows what came from outside without letting a terminal obey it: control characters in
+    what is printed stand there as pictures of themselves."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(segment.text.translate(_PICTURES), segment.style)
+
+
 def console() -> Console:
     """Standard output; wide and plain when it is no terminal."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDE)
+    found = Harmless(highlight=False)
+    return found if found.is_terminal else Harmless(highlight=False, width=WIDE)
 
 
 def plain_table(*columns: str) -> Table:
