@@ -25,7 +25,8 @@ MAX_PASSWORD_CHARS = 256
 
 class PersonInvited(Fact, frozen=True):
     """Subject: the person's id. The invitation replaces the team's one before. resets: it sets a new password
-    in any case."""
+    in any case. role: the member's, when the code was handed out; who may do more by now needs another
+    one."""
 
     TYPE = "identity.person.invited"
     ORDERED = True
@@ -37,6 +38,7 @@ class PersonInvited(Fact, frozen=True):
     expires_at: datetime
     by: str = ""
     resets: bool = False
+    role: Role = "owner"
 
 
 class PasswordSet(Fact, frozen=True):
@@ -96,6 +98,7 @@ class SessionClosed(Fact, frozen=True):
     id: str
     session: str
     by: str = ""
+    team: str = ""
 
 
 class Session(Fact, frozen=True):

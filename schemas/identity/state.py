@@ -38,7 +38,7 @@ from schemas.identity.teams import (
 from schemas.identity.tokens import TokenCreated, TokenRenamed, TokenRevoked, TokenRotated
 from schemas.operation import Role
 
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 SETTINGS = tuple(BucketSettings.__struct_fields__)
 
 
@@ -110,6 +110,7 @@ class InvitationState(msgspec.Struct, frozen=True):
     team: str
     expires_at: datetime
     resets: bool = False
+    role: Role = "owner"
 
 
 class PersonState(msgspec.Struct, frozen=True):
@@ -253,7 +254,7 @@ def _first_of_person(fact: Fact) -> State | None:
 
 
 def _invitation(fact: PersonInvited) -> InvitationState:
-    return InvitationState(fact.sha256, fact.team, fact.expires_at, fact.resets)
+    return InvitationState(fact.sha256, fact.team, fact.expires_at, fact.resets, fact.role)
 
 
 def _person(state: PersonState, fact: Fact, at: datetime) -> PersonState:

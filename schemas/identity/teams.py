@@ -146,7 +146,8 @@ class GetTeam(Ask[Team], frozen=True):
 class PutTeam(Ask[Team], frozen=True):
     """Create a team, or rename it.
 
-    id: a-z, 0-9, `-` and `_`, at most 63 characters. name: for people. Refused: team-invalid.
+    id: a-z, 0-9, `-` and `_`, at most 63 characters. name: for people. Refused: team-invalid,
+    scope-forbidden (the caller is limited to buckets).
     """
 
     TYPE = "identity.team.put"
@@ -155,10 +156,11 @@ class PutTeam(Ask[Team], frozen=True):
     id: str
     name: str
     actor: str = ""
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class RenameTeam(Ask[Team], frozen=True):
-    """Refused: team-unknown, team-invalid."""
+    """Refused: team-unknown, team-invalid, scope-forbidden (the caller is limited to buckets)."""
 
     TYPE = "identity.team.rename"
 
@@ -167,12 +169,13 @@ class RenameTeam(Ask[Team], frozen=True):
     name: str
     team: str = ""
     actor: str = ""
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class DeleteTeam(Ask[Team], frozen=True):
     """End a team: its tokens and sessions at once, its buckets with all their calls soon after.
 
-    Refused: team-unknown.
+    Refused: team-unknown, scope-forbidden (the caller is limited to buckets).
     """
 
     TYPE = "identity.team.delete"
@@ -182,6 +185,7 @@ class DeleteTeam(Ask[Team], frozen=True):
     team: str = ""
     actor: str = ""
     actor_scopes: tuple[Scope, ...] | None = None
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class ListMembers(Ask[MemberList], frozen=True):
@@ -221,7 +225,7 @@ class PutMember(Ask[Member], frozen=True):
 
 class RemoveMember(Ask[Member], frozen=True):
     """Take a member out of the team; this person's sessions in it end. Refused: team-unknown, member-unknown,
-    member-conflict (the team's last owner)."""
+    member-conflict (the team's last owner), scope-forbidden (the caller is limited to buckets)."""
 
     TYPE = "identity.member.remove"
 
@@ -231,6 +235,7 @@ class RemoveMember(Ask[Member], frozen=True):
     team: str = ""
     actor: str = ""
     actor_scopes: tuple[Scope, ...] | None = None
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class InviteMember(Ask[Invitation], frozen=True):

@@ -127,7 +127,8 @@ class GetToken(Ask[Token], frozen=True):
 
 
 class RenameToken(Ask[Token], frozen=True):
-    """Refused: token-unknown, token-invalid."""
+    """Refused: token-unknown, token-invalid, scope-forbidden (it reaches further than the buckets that the
+    caller is limited to)."""
 
     TYPE = "identity.token.rename"
 
@@ -136,6 +137,7 @@ class RenameToken(Ask[Token], frozen=True):
     name: str
     team: str = "default"
     actor: str = ""
+    allowed_buckets: tuple[str, ...] = ()
 
 
 class RotateToken(Ask[Token], frozen=True):
@@ -157,7 +159,8 @@ class RotateToken(Ask[Token], frozen=True):
 
 
 class RevokeToken(Ask[Token], frozen=True):
-    """End a token at once. team: whose it must be; empty: anybody's. Refused: token-unknown."""
+    """End a token at once. team: whose it must be; empty: anybody's. Refused: token-unknown, scope-forbidden
+    (it reaches further than the buckets that the caller is limited to)."""
 
     TYPE = "identity.token.revoke"
 
@@ -165,3 +168,4 @@ class RevokeToken(Ask[Token], frozen=True):
     id: str
     team: str = ""
     actor: str = ""
+    allowed_buckets: tuple[str, ...] = ()

@@ -203,8 +203,7 @@ def open_secrets(
 
 def _make(file: Path, key: str) -> None:
     """Whole or not at all, and never over one that is there."""
-    beside = file.with_name(f"{file.name}.{os.getpid()}.new")
-    beside.unlink(missing_ok=True)
+    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}.new")  # containers share process ids
     try:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
             out.write(f"{key}\n")

@@ -50,7 +50,7 @@ def login(
 
 
 def accept(
-    code: str,
+    code: str | None = None,
     /,
     *,
     api_url: ApiUrl = None,
@@ -62,10 +62,14 @@ def accept(
     Parameters
     ----------
     code
-        As an owner of the team gave it to you.
+        As an owner of the team gave it to you. Left out, it is asked for like the password, in a line before
+        it: other users of this machine can read what stands here.
     """
     target = _target(where, api_url)
-    (password,) = passwords("new password", from_stdin=password_stdin, last_is_new=True)
+    if code is None:
+        code, password = passwords("code", "new password", from_stdin=password_stdin, last_is_new=True)
+    else:
+        (password,) = passwords("new password", from_stdin=password_stdin, last_is_new=True)
     with Api(target) as api:
         session = api.send("POST", "/v1/invitations/accept", {"code": code, "password": password})
     _keep(where, target, session)

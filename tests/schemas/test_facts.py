@@ -153,12 +153,12 @@ EXAMPLES: tuple[Fact, ...] = (
     MemberAdded("shop", "p-2", "ann@example.com", "editor", "p-1"),
     MemberChanged("shop", "p-2", "viewer", "p-1"),
     MemberRemoved("shop", "p-2", "p-1"),
-    PersonInvited("p-2", "ann@example.com", "shop", SHA256, MOMENT, "p-1", resets=True),
+    PersonInvited("p-2", "ann@example.com", "shop", SHA256, MOMENT, "p-1", True, "editor"),
     PasswordSet("p-2", "s1.00000000.c2VhbGVk", "s-1", "p-2", "shop", resets=True),
     PasswordRehashed("p-2", "s1.00000000.c2VhbGVk"),
     TeamJoined("p-2", "tea", "p-2"),
     SessionOpened("p-2", "s-1", SHA256, "shop", MOMENT, "192.0.2.7", "p-2"),
-    SessionClosed("p-2", "s-1", "p-2"),
+    SessionClosed("p-2", "s-1", "p-2", "shop"),
     BodyChunk(BUCKET, SHA256, 1, 3, 600_000, b"piece"),
     EventParked(
         subscription="billing",
@@ -222,6 +222,10 @@ BEFORE: dict[str, Fact] = {
         "t-1", "laptop", "default", SHA256, ("calls:read",), (BUCKET,), MOMENT
     ),
     "identity.token.revoked-1": TokenRevoked("t-1"),
+    "identity.person.invited-1": PersonInvited(
+        "p-2", "ann@example.com", "shop", SHA256, MOMENT, "p-1", resets=True
+    ),
+    "identity.person.signed_out-1": SessionClosed("p-2", "s-1", "p-2"),
     "traffic.call.captured-1": CALL_BEFORE,
     "traffic.call.captured-1-redacted": msgspec.structs.replace(CALL_BEFORE, redacted=CALL.redacted),
 }
@@ -231,6 +235,8 @@ NAMES = {
     BucketDeleted: "identity.bucket.deleted-1-by",
     TokenCreated: "identity.token.created-1-by",
     TokenRevoked: "identity.token.revoked-1-by",
+    PersonInvited: "identity.person.invited-1-role",
+    SessionClosed: "identity.person.signed_out-1-team",
     CallCaptured: "traffic.call.captured-1-forms",
 }
 

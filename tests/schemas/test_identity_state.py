@@ -23,6 +23,7 @@ from schemas.identity import (
     SessionOpened,
     TeamCreated,
     TeamDeleted,
+    TeamJoined,
     TeamRenamed,
     TokenCreated,
     TokenRenamed,
@@ -154,6 +155,16 @@ def test_a_password_uses_up_the_invitation_and_ends_the_other_sessions() -> None
     state = person(*opened, PasswordSet("p1", "sealed", "s1", team="shop"))
     assert (state.invitations, state.hash, state.joined) == ((), "sealed", ("shop",))
     assert [each.id for each in state.sessions] == ["s1"]
+
+
+def test_a_password_that_one_team_gave_out_leads_into_that_team_only() -> None:
+    joined = (PasswordSet("p1", "sealed", "", team="shop"), TeamJoined("p1", "club"))
+    assert person(*joined, PasswordSet("p1", "own", "s1")).joined == ("shop", "club")
+    assert person(*joined, PasswordSet("p1", "given", "", team="club")).joined == ("club",)
+    assert person(*joined, PasswordSet("p1", "given", "", team="club", resets=True)).joined == (
+        "shop",
+        "club",
+    )
 
 
 def test_sessions_that_have_ended_are_forgotten_at_the_next_decision() -> None:

@@ -22,6 +22,8 @@ h1 { font-size: 1.8rem }
 h2 { margin-top: 3rem; border-bottom: 1px solid #d0d7de }
 h3 { margin: 2rem 0 .3rem; font-size: 1rem }
 h3 code { font-size: 1rem }
+h4 { margin: 1rem 0 0 }
+nav ul { columns: 18rem; column-gap: 2rem; margin: .3rem 0; padding-left: 1.2rem }
 code, pre { font: 14px/1.45 ui-monospace, monospace }
 pre { background: #f6f8fa; padding: .8rem; overflow: auto; border-radius: 6px }
 table { border-collapse: collapse; width: 100% }
@@ -96,12 +98,19 @@ def page(openapi: Mapping[str, Any]) -> str:
         "to go on. Errors are problem details (RFC 9457): <code>type</code> names the error,",
         "<code>field</code> what is at fault, <code>remedy</code> what to do.",
     ]
-    for tag in openapi["tags"]:
-        parts.append(f"<h2>{escape(tag['name'].replace('_', ' '))}</h2>")
-        for path, methods in openapi["paths"].items():
-            for method, route in methods.items():
-                if tag["name"] in route["tags"]:
-                    parts += _route(path, method.upper(), route)
+    by_tag = {tag["name"]: _routes(openapi, tag["name"]) for tag in openapi["tags"]}
+    parts.append("<nav>")
+    for tag, routes in by_tag.items():
+        links = (
+            f"<li><a href='#{escape(route['operationId'])}'>{escape(route['summary'])}</a>"
+            for _, _, route in routes
+        )
+        parts += [f"<h4>{_shown(tag)}</h4><ul>", *links, "</ul>"]
+    parts.append("</nav>")
+    for tag, routes in by_tag.items():
+        parts.append(f"<h2>{_shown(tag)}</h2>")
+        for path, method, route in routes:
+            parts += _route(path, method, route)
     parts.append("<h2 id=schemas>Schemas</h2>")
     for name, schema in sorted(openapi["components"]["schemas"].items()):
         shown = msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
@@ -112,12 +121,26 @@ def page(openapi: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _routes(openapi: Mapping[str, Any], tag: str) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Path, method and the route itself of each route with this tag."""
+    return [
+        (path, method.upper(), route)
+        for path, methods in openapi["paths"].items()
+        for method, route in methods.items()
+        if tag in route["tags"]
+    ]
+
+
+def _shown(tag: str) -> str:
+    return escape(tag.replace("_", " "))
+
+
 def _route(path: str, method: str, route: Mapping[str, Any]) -> list[str]:
     shown = f"<span class='m {method}'>{method}</span>{escape(path)}"
     parts = [
         f"<h3 id='{escape(route['operationId'])}'><code>{shown}</code></h3>",
         f"<p>{escape(route['summary'])}.",
-        *(f"<p class=q>{_prose(text)}" for text in route["description"].split("\n\n") if text),
+        *(f"<p class=q>{_prose(text)}" for text in _beyond(route["summary"], route["description"])),
     ]
     rows = [
         (
@@ -145,6 +168,13 @@ def _route(path: str, method: str, route: Mapping[str, Any]) -> list[str]:
     for media, content in route["responses"]["200"]["content"].items():
         parts.append(f"<p>Answers <code>{escape(media)}</code>: {_kind(content['schema'])}")
     return parts
+
+
+def _beyond(summary: str, description: str) -> list[str]:
+    """The description's paragraphs, without a first sentence that says the summary again."""
+    again = f"{summary}."
+    paragraphs = (text.removeprefix(again).strip() for text in description.split("\n\n"))
+    return [text for text in paragraphs if text]
 
 
 def _prose(text: str) -> str:

@@ -173,11 +173,12 @@ class Access:
         return None if bucket is None or self._ended(bucket.team) else bucket
 
     def _at(self, address: str) -> Addressed | None:
-        now = self._clock.now()
         for stream in self._addresses.get(address, ()):
             known = self._projection.get(stream).state
             state = known.bucket if known is not None else None
-            if state is not None and address in state.addresses(now) and not self._ended(state.bucket.team):
+            if state is None or self._ended(state.bucket.team):
+                continue
+            if address == state.bucket.address or address in state.addresses(self._clock.now()):
                 return Addressed(state.bucket, state.guard_sha256)
         return None
 

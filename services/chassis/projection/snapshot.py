@@ -61,12 +61,12 @@ def decode(content: bytes, fold: Fold[S]) -> tuple[Saved, dict[str, Folded[S]]]:
 
 
 def write(file: Path, content: bytes) -> None:
-    """All or nothing, also through a power cut: written beside, flushed to the disk, then put in its
-    place."""
+    """All or nothing, also through a power cut: written beside, flushed to the disk, then put in its place.
+    Its owner's alone to read: identity's holds people's addresses and what passwords are checked against."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:
-        with beside.open("wb") as out:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

@@ -48,7 +48,7 @@ def concerns(fact: Fact, team: str, known: Known) -> bool:
             return fact.team == team
         case PersonInvited() | SessionOpened() | TeamJoined():
             return fact.team == team
-        case PasswordSet() if fact.team:
+        case PasswordSet() | SessionClosed() if fact.team:
             return fact.team == team
         case PasswordSet() | SessionClosed():
             of = known(team_stream(team))

@@ -32,10 +32,12 @@ from services.identity.domain.refusing import No, check_allowed, check_name, che
 
 KEY_CHARS = 12
 MAX_HOSTS = 100
+MAX_FORMER = 50
 MAX_NOTES_CHARS = 4000
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _KEY = re.compile(rf"[a-z0-9]{{{KEY_CHARS}}}")
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _HOST = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*|[0-9a-f:.]+")
 
@@ -71,13 +73,13 @@ def decide_put_bucket(
         if command.retention != BucketSettings().retention:
             check_allowed(("data:delete",), command.actor_scopes, "to set a retention")
         return (BucketCreated(key, command.name, command.team, command.actor, **settings),)
+    if state.bucket.bucket.team != command.team:
+        raise No("bucket-invalid", f"key {key} is not free; choose another", final=True)
     bucket = state.living_bucket
     if bucket is None:
         raise No(
             "bucket-invalid", f"bucket {key} was deleted, and its key is not given again; choose another"
         )
-    if bucket.team != command.team:
-        raise No("bucket-invalid", f"key {key} is not free; choose another", final=True)
     return _changed(bucket, command.name, command, command)
 
 
@@ -96,9 +98,14 @@ def given(command: PatchBucket) -> dict[str, Any]:
 
 
 def decide_rotate_key(
-    state: State | None, command: RotateBucketKey, *, address: str, now: datetime
+    state: State | None, command: RotateBucketKey, *, address: str, now: datetime, taken: bool = False
 ) -> tuple[Fact, ...]:
-    _living(state, command.key, command.team)
+    """taken: another bucket has, or had, this address."""
+    bucket = _living(state, command.key, command.team)
+    if taken:
+        raise No("bucket-invalid", f"address {address} is not free; use another command_id")
+    if len(shown(bucket, now).former_addresses) >= MAX_FORMER and command.overlap_s:
+        raise No("bucket-invalid", f"overlap_s: {MAX_FORMER} former addresses still work; 0 ends them")
     if not 0 <= command.overlap_s <= MAX_OVERLAP_S:
         raise No("bucket-invalid", f"overlap_s {command.overlap_s} is not from 0 to {MAX_OVERLAP_S}")
     ends_at = now + timedelta(seconds=command.overlap_s)
@@ -160,6 +167,8 @@ def _check(name: str, settings: BucketSettings) -> None:
         raise No("bucket-invalid", f"sampling {settings.sampling:g} is not from 0 to 1")
     if len(settings.notes) > MAX_NOTES_CHARS:
         raise No("bucket-invalid", f"notes: {len(settings.notes)} characters, at most {MAX_NOTES_CHARS}")
+    if _UNWRITABLE.search(settings.notes) is not None:  # a terminal would obey it
+        raise No("bucket-invalid", "notes: there is a control character")
     for field, hosts in (("allowed_hosts", settings.allowed_hosts), ("denied_hosts", settings.denied_hosts)):
         if len(hosts) > MAX_HOSTS:
             raise No("bucket-invalid", f"{field}: {len(hosts)} entries, at most {MAX_HOSTS}")

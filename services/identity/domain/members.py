@@ -18,7 +18,7 @@ from schemas.identity import (
 )
 from schemas.identity.state import MemberState, PersonState, State, TeamState
 from schemas.operation import ROLE_SCOPES, Role
-from services.identity.domain.refusing import No, check_allowed
+from services.identity.domain.refusing import No, check_allowed, check_unlimited
 from services.identity.domain.teams import living
 
 MAX_MEMBERS = 1000
@@ -44,6 +44,7 @@ def decide_remove_member(
     state: State | None, command: RemoveMember, person: str, address: str
 ) -> tuple[Fact, ...]:
     team = living(state, command.id)
+    check_unlimited(command.allowed_buckets, "a member")
     known(team, person, address)
     _check_owner_left(team, person)
     return (MemberRemoved(team.id, person, command.actor),)
@@ -76,7 +77,9 @@ def decide_invite_member(
             )
     expires_at = now + timedelta(seconds=INVITATION_S)
     resets = may_reset and bool(others)
-    return (PersonInvited(person, member.email, team.id, sha256, expires_at, command.actor, resets),)
+    return (
+        PersonInvited(person, member.email, team.id, sha256, expires_at, command.actor, resets, member.role),
+    )
 
 
 def elsewhere(person: PersonState | None, team: str) -> tuple[str, ...]:
@@ -100,8 +103,7 @@ def member_of(state: MemberState, id: str, person: PersonState | None, team: str
 
 def _check_gives(role: Role, command: PutMember | InviteMember, what: str) -> None:
     check_allowed(ROLE_SCOPES[role], command.actor_scopes, what)
-    if command.allowed_buckets:
-        raise No("scope-forbidden", "the caller is limited to certain buckets, and a member is not")
+    check_unlimited(command.allowed_buckets, "a member")
 
 
 def _check_owner_left(team: TeamState, person: str) -> None:

@@ -9,6 +9,8 @@ import unicodedata
 from schemas.identity import MAX_PASSWORD_CHARS, MIN_PASSWORD_CHARS
 from services.identity.domain.refusing import No
 
+MOST_UNCOMPOSED = 4
+"""Characters that become one: a letter with three marks."""
 MOST_AROUND = 12
 """Digits and signs around a common word that do not make it one's own."""
 
@@ -39,7 +41,10 @@ _ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 
 
 def normalized(password: str) -> str:
-    """As it is hashed: however a keyboard composes its characters (NFC, RFC 8265 4.2.2)."""
+    """As it is hashed: however a keyboard composes its characters (NFC, RFC 8265 4.2.2). What is too long for
+    any password stays as it is: to compose many marks takes the square of their number."""
+    if len(password) > MOST_UNCOMPOSED * MAX_PASSWORD_CHARS:
+        return password
     return unicodedata.normalize("NFC", password)
 
 

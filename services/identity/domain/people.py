@@ -12,6 +12,7 @@ from bus.errors import Unavailable
 from bus.message import Fact
 from schemas.identity import PasswordRehashed, PasswordSet, Session, SessionClosed, SessionOpened, TeamJoined
 from schemas.identity.state import InvitationState, MemberState, PersonState, SessionState, State
+from schemas.operation import ROLE_SCOPES
 from services.identity.domain.members import elsewhere
 from services.identity.domain.refusing import No
 
@@ -23,6 +24,12 @@ def invitation_in(person: PersonState, sha256: str, now: datetime) -> Invitation
     return next(
         (each for each in person.invitations if each.sha256 == sha256 and each.expires_at > now), None
     )
+
+
+def leads_in(invitation: InvitationState, member: MemberState) -> bool:
+    """Whether the invitation still lets this member in: whoever made it, or holds it, may do no more than
+    they could when it was made."""
+    return ROLE_SCOPES[member.role] <= ROLE_SCOPES[invitation.role]
 
 
 def keeps_password(person: PersonState, invitation: InvitationState) -> bool:
@@ -62,9 +69,10 @@ def decide_open(
 
 def decide_close(state: State | None, session: str, actor: str) -> tuple[Fact, ...]:
     person = state.person if state is not None else None
-    if person is None or session_in(person, session) is None:
+    open = session_in(person, session) if person is not None else None
+    if person is None or open is None:
         raise unknown_session()
-    return (SessionClosed(person.id, session, actor),)
+    return (SessionClosed(person.id, session, actor, open.team),)
 
 
 def decide_change(state: State | None, basis: PersonState, session: str, hash: str) -> tuple[Fact, ...]:
@@ -99,7 +107,9 @@ def unknown_session() -> No:
 def _too_many(person: PersonState) -> tuple[Fact, ...]:
     """Before another session: the oldest has to go."""
     excess = len(person.sessions) + 1 - MAX_SESSIONS
-    return tuple(SessionClosed(person.id, each.id) for each in person.sessions[: max(excess, 0)])
+    return tuple(
+        SessionClosed(person.id, each.id, team=each.team) for each in person.sessions[: max(excess, 0)]
+    )
 
 
 def _overtaken() -> Unavailable:

@@ -39,6 +39,12 @@ def check_version(slug: str, what: str, wanted: int | None, version: int) -> Non
         raise No(slug, f"{what} has changed since: it is at version {version}, not {wanted}; read it again")
 
 
+def check_unlimited(allowed_buckets: Collection[str], what: str) -> None:
+    """Who is limited to buckets changes nothing that is about more than these."""
+    if allowed_buckets:
+        raise No("scope-forbidden", f"the caller is limited to certain buckets, and {what} is not")
+
+
 def check_allowed(wanted: Iterable[str], held: Collection[Scope] | None, what: str) -> None:
     """Nobody gives away, or uses, more than they have. held: None is a caller on the bus, who has all."""
     missing = sorted(set(wanted) - set(held)) if held is not None else []

@@ -8,10 +8,11 @@ from bus.message import Fact
 from schemas.identity import DeleteTeam, PutTeam, RenameTeam, Team, TeamCreated, TeamDeleted, TeamRenamed
 from schemas.identity.state import State, TeamState
 from schemas.operation import Scope
-from services.identity.domain.refusing import No, check_name, check_team
+from services.identity.domain.refusing import No, check_name, check_team, check_unlimited
 
 
 def decide_put_team(state: State | None, command: PutTeam) -> tuple[Fact, ...]:
+    check_unlimited(command.allowed_buckets, "a team")
     check_team("team-invalid", command.id)
     check_name("team-invalid", command.name)
     if state is None or state.team is None:
@@ -23,12 +24,14 @@ def decide_put_team(state: State | None, command: PutTeam) -> tuple[Fact, ...]:
 
 def decide_rename_team(state: State | None, command: RenameTeam) -> tuple[Fact, ...]:
     team = living(state, command.id)
+    check_unlimited(command.allowed_buckets, "a team")
     check_name("team-invalid", command.name)
     return _renamed(team, command.name, command.actor)
 
 
 def decide_delete_team(state: State | None, command: DeleteTeam) -> tuple[Fact, ...]:
     living(state, command.id)
+    check_unlimited(command.allowed_buckets, "a team")
     return (TeamDeleted(command.id, command.actor),)
 
 

@@ -25,6 +25,7 @@ from schemas.operation import SCOPES
 from services.identity.domain.refusing import No, check_allowed, check_name, check_team
 
 MAX_TOKEN_BUCKETS = 100
+MAX_FORMER = 50
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -106,11 +107,14 @@ def _made_before(token: TokenState, command: CreateToken) -> tuple[Fact, ...]:
 def check_buckets(wanted: Collection[str], allowed: Collection[str]) -> None:
     """A token that is limited to buckets handles none that reaches further."""
     if allowed and (not wanted or not set(wanted) <= set(allowed)):
-        raise No("scope-forbidden", "the caller is limited to certain buckets, and this token would not be")
+        raise No(
+            "scope-forbidden", "the caller is limited to certain buckets, and this token reaches further"
+        )
 
 
 def decide_rename_token(state: State | None, command: RenameToken) -> tuple[Fact, ...]:
     token = living(state, command.id, command.team)
+    check_buckets(token.buckets, command.allowed_buckets)
     check_name("token-invalid", command.name)
     return () if token.name == command.name else (TokenRenamed(command.id, command.name, command.actor),)
 
@@ -125,12 +129,15 @@ def decide_rotate_token(
     check_buckets(token.buckets, command.allowed_buckets)
     if token.sha256 == sha256:
         return ()
+    if len(token.digests(now)) > MAX_FORMER and command.overlap_s:
+        raise No("token-invalid", f"overlap_s: {MAX_FORMER} former secrets still work; 0 ends them")
     ends_at = now + timedelta(seconds=command.overlap_s)
     return (TokenRotated(command.id, sha256, ends_at, command.actor),)
 
 
 def decide_revoke_token(state: State | None, command: RevokeToken) -> tuple[Fact, ...]:
     token = known(state, command.id, command.team)
+    check_buckets(token.buckets, command.allowed_buckets)
     return () if token.revoked else (TokenRevoked(command.id, command.actor),)
 
 

@@ -37,7 +37,8 @@ class Handlers:
         sessions = Sessions(deciding, known, ground.clock, makes, hashing, attempts)
         passwords = Passwords(deciding, known, ground.clock, makes, hashing, attempts, sessions)
         self._members = Members(deciding, known, ground.clock, makes)
-        self._answering = (buckets, tokens, Teams(deciding, known), self._members, Audit(deciding, known))
+        teams, audit = Teams(deciding, known), Audit(deciding, known)
+        self._answering = (buckets, tokens, teams, self._members, audit, sessions)
         self._hashing = (sessions, passwords)
         self._endings = Endings(deciding, known, buckets, tokens)
 
@@ -47,7 +48,7 @@ class Handlers:
         for each in self._answering:
             each.bind(answering)
         for one in self._hashing:
-            one.bind(hashing)
+            one.bind_hashing(hashing)
         endings = self._endings.router()
         endings.on(MemberRemoved, self._members.on_member_removed)
         return answering, hashing, endings, self.uses.router()

@@ -52,7 +52,7 @@ class Buckets:
         await self._check_team(ask.team)
 
         def decide(state: State | None) -> tuple[Fact, ...]:
-            return domain.decide_put_bucket(state, ask, key, taken=self._is_address(key))
+            return domain.decide_put_bucket(state, ask, key, taken=self._is_address(key, other_than=key))
 
         def did(bucket: BucketState) -> bool:
             now = bucket.bucket
@@ -102,7 +102,8 @@ class Buckets:
         address = domain.key_from(ask.command_id, "address")
 
         def decide(state: State | None) -> tuple[Fact, ...]:
-            return domain.decide_rotate_key(state, ask, address=address, now=self._clock.now())
+            taken = self._is_address(address, other_than=ask.key)
+            return domain.decide_rotate_key(state, ask, address=address, now=self._clock.now(), taken=taken)
 
         def did(bucket: BucketState) -> bool:
             return bucket.bucket.address == address
@@ -171,13 +172,13 @@ class Buckets:
         if state is not None and state.living_team is None:
             raise Refused("team-unknown", f"there is no team {team[:63]!r}")
 
-    def _is_address(self, key: str) -> bool:
+    def _is_address(self, address: str, *, other_than: str) -> bool:
         """Whether the gateway is, or was, called by this for another bucket, though it be deleted."""
         others = (state.bucket.bucket for state in self._known.states() if state.bucket is not None)
         return any(
-            key == bucket.address or any(key == former.address for former in bucket.former_addresses)
+            address == bucket.address or any(address == former.address for former in bucket.former_addresses)
             for bucket in others
-            if bucket.key != key
+            if bucket.key != other_than
         )
 
     def _shown(self, state: State | None, key: str) -> Bucket:

@@ -86,6 +86,10 @@ class Deciding:
                     raise Refused(no.slug, no.detail) from None
                 return _checked(done, did)
             if not facts:
+                if not looked_again:  # another instance may have changed what seems to be so already
+                    looked_again = True
+                    await self._known.refresh(self._config.append_timeout_s)
+                    continue
                 return folded.state, folded.state
             try:
                 done = await self._append(command_id, stream, subject, key, folded, facts)

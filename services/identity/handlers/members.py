@@ -63,9 +63,9 @@ class Members:
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_remove_member(state, ask, person, address)
 
-        before, _ = await self._carry_out(ask, decide)
+        before, after = await self._carry_out(ask, decide)
         member = _member(before, person)
-        if member is None:
+        if member is None or _member(after, person) is not None:
             raise Refused("command-conflict", USED_ELSEWHERE)
         return self._shown(member, person, ask.id)
 
@@ -115,7 +115,7 @@ class Members:
             person = state.person if state is not None else None
             if person is None or all(each.id != session for each in person.sessions):
                 return ()
-            return (SessionClosed(person.id, session, removed.by),)
+            return (SessionClosed(person.id, session, removed.by, removed.team),)
 
         command_id = derived("member removed", removed.team, session)
         await self._deciding.carry_out(command_id, person_stream(removed.person), removed.person, "_", decide)

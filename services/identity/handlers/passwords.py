@@ -39,7 +39,7 @@ class Passwords:
         self._attempts = attempts
         self._sessions = sessions
 
-    def bind(self, router: Router) -> None:
+    def bind_hashing(self, router: Router) -> None:
         router.answers(AcceptInvitation, self.answer_accept_invitation)
         router.answers(ChangePassword, self.answer_change_password)
 
@@ -48,9 +48,9 @@ class Passwords:
         code = self._makes.opened(ask, "code").strip()
         password = normalized(self._makes.opened(ask, "password"))
         digest = digest_of(code)
-        found = None if is_mistyped(code) else self._invited(digest)
-        if found is None and not is_mistyped(code):
-            await self._known.refresh()
+        found = None
+        if not is_mistyped(code):
+            await self._known.refresh()  # also of the role, which may be another by now
             found = self._invited(digest)
         if found is None:
             return await self._accepted_before(ask, digest, password)
@@ -119,9 +119,9 @@ class Passwords:
             person = state.person
             invitation = domain.invitation_in(person, digest, now) if person is not None else None
             if person is not None and invitation is not None:
-                if self._sessions.is_member(person.id, invitation.team):
-                    return person, invitation
-                return None
+                member = self._sessions.member(person.id, invitation.team)
+                good = member is not None and domain.leads_in(invitation, member)
+                return (person, invitation) if good else None
         return None
 
 

@@ -20,7 +20,7 @@ from schemas.identity import (
     Session,
     SessionOpened,
 )
-from schemas.identity.state import PersonState, State, person_stream, team_stream, token_stream
+from schemas.identity.state import MemberState, PersonState, State, person_stream, team_stream, token_stream
 from services.chassis.projection import Projection
 from services.identity.domain import people as domain
 from services.identity.domain.addresses import address_from
@@ -50,8 +50,10 @@ class Sessions:
         self._hashing = hashing
         self._attempts = attempts
 
-    def bind(self, router: Router) -> None:
+    def bind_hashing(self, router: Router) -> None:
         router.answers(OpenSession, self.answer_open_session)
+
+    def bind(self, router: Router) -> None:
         router.answers(CloseSession, self.answer_close_session)
         router.answers(GetCaller, self.answer_get_caller)
 
@@ -83,8 +85,11 @@ class Sessions:
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_close(state, ask.session, ask.actor)
 
+        def did(state: State) -> bool:
+            return state.person is not None and domain.session_in(state.person, ask.session) is None
+
         stream = person_stream(ask.actor)
-        before, _ = await self._deciding.carry_out(ask.command_id, stream, ask.actor, "_", decide)
+        before, _ = await self._deciding.carry_out(ask.command_id, stream, ask.actor, "_", decide, did=did)
         return self.shown(before, ask.session)
 
     async def answer_get_caller(self, ask: GetCaller, delivery: Delivery) -> Caller:
@@ -138,21 +143,21 @@ class Sessions:
         with refused():
             if person is None or session is None:
                 raise domain.unknown_session()
-            known = self._known.get(team_stream(session.team)).state
-            team = known.living_team if known is not None else None
-            member = team.members.get(person.id) if team is not None else None
+            member = self.member(person.id, session.team)
             if member is None:
                 raise domain.unknown_session()
             answer = domain.session_of(person, session, member)
         return answer if made is None else msgspec.structs.replace(answer, secret=made.sealed_for(Session))
 
-    def is_member(self, person: str, team: str) -> bool:
+    def member(self, person: str, team: str) -> MemberState | None:
+        """None too when the team has ended."""
         known = self._known.get(team_stream(team)).state
-        return known is not None and known.living_team is not None and person in known.living_team.members
+        living = known.living_team if known is not None else None
+        return living.members.get(person) if living is not None else None
 
     def _team_for(self, person: PersonState, wanted: str) -> str:
         """The team to work in. Raises Refused."""
-        teams = [team for team in person.joined if self.is_member(person.id, team)]
+        teams = [team for team in person.joined if self.member(person.id, team) is not None]
         if wanted:
             teams = [team for team in teams if team == wanted]
         if not teams:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from bus.errors import Refused
 from bus.message import Fact
 from bus.router import Delivery, Router
 from schemas.identity import DeleteTeam, GetTeam, ListTeams, PutTeam, RenameTeam, Team, TeamList
@@ -12,7 +11,7 @@ from schemas.identity.state import State, TeamState, team_stream
 from schemas.operation import Scope
 from services.chassis.projection import Projection
 from services.identity.domain import teams as domain
-from services.identity.handlers.deciding import USED_ELSEWHERE, Decide, Deciding, refused
+from services.identity.handlers.deciding import Decide, Deciding, refused
 from services.identity.handlers.pages import page
 
 
@@ -32,11 +31,8 @@ class Teams:
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_put_team(state, ask)
 
-        _, after = await self._carry_out(ask.command_id, ask.id, decide)
-        team = _shown(after, ask.id)
-        if team.name != ask.name:
-            raise Refused("command-conflict", USED_ELSEWHERE)
-        return team
+        _, after = await self._carry_out(ask.command_id, ask.id, decide, lambda team: team.name == ask.name)
+        return _shown(after, ask.id)
 
     async def answer_get_team(self, ask: GetTeam, delivery: Delivery) -> Team:
         return domain.team_of(await self.living(ask.id, ask.team, ask.actor_scopes))
@@ -48,7 +44,7 @@ class Teams:
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_rename_team(state, ask)
 
-        _, after = await self._carry_out(ask.command_id, ask.id, decide)
+        _, after = await self._carry_out(ask.command_id, ask.id, decide, lambda team: team.name == ask.name)
         return _shown(after, ask.id)
 
     async def answer_list_teams(self, ask: ListTeams, delivery: Delivery) -> TeamList:
@@ -69,7 +65,7 @@ class Teams:
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_delete_team(state, ask)
 
-        before, _ = await self._carry_out(ask.command_id, ask.id, decide)
+        before, _ = await self._carry_out(ask.command_id, ask.id, decide, lambda team: team.deleted)
         return _shown(before, ask.id)
 
     async def living(self, id: str, team: str, scopes: Collection[Scope] | None = ()) -> TeamState:
@@ -78,8 +74,14 @@ class Teams:
             domain.check_own(id, team, scopes)
             return domain.living(await self._deciding.state(team_stream(id)), id)
 
-    async def _carry_out(self, command_id: str, id: str, decide: Decide) -> tuple[State | None, State | None]:
-        return await self._deciding.carry_out(command_id, team_stream(id), id[:63], "_", decide)
+    async def _carry_out(
+        self, command_id: str, id: str, decide: Decide, did: Callable[[TeamState], bool]
+    ) -> tuple[State | None, State | None]:
+        def did_it(state: State) -> bool:
+            return state.team is not None and did(state.team)
+
+        stream = team_stream(id)
+        return await self._deciding.carry_out(command_id, stream, id[:63], "_", decide, did=did_it)
 
 
 def _shown(state: State | None, id: str) -> Team:

@@ -110,7 +110,7 @@ class Tokens:
         return self._shown(await self._carry_out(ask.command_id, ask.id, decide, did), ask.id)
 
     async def answer_rotate_token(self, ask: RotateToken, delivery: Delivery) -> Token:
-        made = self._makes.secret("tl", ask.command_id, ask.id)
+        made = self._makes.secret("tl", ask.command_id, f"rotated {ask.id}")
 
         def decide(state: State | None) -> tuple[Fact, ...]:
             return domain.decide_rotate_token(state, ask, sha256=made.sha256, now=self._clock.now())

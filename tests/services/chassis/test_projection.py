@@ -213,6 +213,7 @@ async def test_a_snapshot_is_written_while_it_runs(place: Place) -> None:
         place.log.record(Grown(3), OAK)
         await place.log.tell()
         await until(place.snapshot.exists, place.bus.clock)
+        assert place.snapshot.stat().st_mode & 0o077 == 0, "others have no business with it"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other format", "other fold"])

@@ -50,6 +50,15 @@ def test_an_entry_is_told(api: FakeApi) -> None:
     assert "by=p1" not in told
 
 
+def test_what_a_terminal_would_obey_is_told_in_letters(api: FakeApi) -> None:
+    entry = an_entry(1) | {"data": {"name": "\x1b[2J\x9b2J\nci"}}
+    api.answers[PATH] = {"entries": [entry], "next_cursor": None}
+    told = api.run("audit").out
+    assert "\x1b" not in told
+    assert "\x9b" not in told
+    assert "u001b" in told
+
+
 def test_filters(api: FakeApi) -> None:
     api.answers["GET /v1/teams/other/audit"] = {"entries": [], "next_cursor": None}
     done = api.run(

@@ -155,6 +155,14 @@ def test_a_new_password_is_asked_for_twice(api: FakeApi) -> None:
     assert shown(api) == SECRET
 
 
+def test_the_code_of_an_invitation_need_not_stand_in_the_command(api: FakeApi) -> None:
+    done = api.run("accept", "--password-stdin", stdin=f"tli_x\n{PASSWORD}\n")
+    assert (done.code, api.asked[0].body) == (exits.OK, {"code": "tli_x", "password": PASSWORD})
+    with mock.patch("getpass.getpass", side_effect=["tli_y", PASSWORD, PASSWORD]):
+        assert api.run("accept", at_terminal=True).code == exits.OK
+    assert api.asked[1].body == {"code": "tli_y", "password": PASSWORD}
+
+
 def test_changing_the_password(api: FakeApi) -> None:
     done = api.run("password", "--password-stdin", stdin="a\nb\n")
     assert (done.code, "trunkline login" in done.err, api.asked) == (exits.USAGE, True, [])

@@ -19,6 +19,7 @@ from schemas import request_vault as vault_contract
 from schemas.identity import (
     AcceptInvitation,
     AuditEntry,
+    CloseSession,
     CreateToken,
     DeleteBucket,
     InviteMember,
@@ -196,6 +197,11 @@ async def test_what_people_do_is_told_in_their_teams_only(place: Place) -> None:
         assert entries[1].data["address"] == "192.0.2.7"
         assert await read(place, ReadAudit("shop", by="ANN@example.com")) == entries[:2]
         assert await read(place, ReadAudit("rivals", types=("identity.person.*",))) == []
+        session = entries[1].data["session"]
+        await place.bus.ask(CloseSession("out", entries[1].by, session))
+        assert types(await read(place, ReadAudit("shop")))[0] == "identity.person.signed_out"
+        rivals = types(await read(place, ReadAudit("rivals", types=("identity.person.*",))))
+        assert "identity.person.signed_out" not in rivals
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from schemas.identity import (
 )
 from schemas.operation import Scope
 from services.chassis.access.tokens import digest_of, is_mistyped
+from services.identity.domain.buckets import key_from
 from tests.services.identity.place import Place
 
 KEY = "7xzcnsgbwox2"
@@ -97,6 +98,13 @@ async def test_rotating_keeps_the_old_address_for_a_while(place: Place) -> None:
         again = await place.bus.ask(RotateBucketKey("c3", KEY, overlap_s=0))
         assert again.address not in (KEY, rotated.address)
         assert again.former_addresses == ()
+
+
+async def test_rotating_leads_to_no_other_buckets_address(place: Place) -> None:
+    async with place.identity():
+        await place.bus.ask(PutBucket("c1", "mine", key=KEY))
+        await place.bus.ask(PutBucket("c2", "theirs", key=key_from("rotate", "address"), team="rivals"))
+        assert await place.refused(RotateBucketKey("rotate", KEY)) == "bucket-invalid"
 
 
 async def test_no_address_that_a_bucket_ever_had_is_anothers_key(place: Place) -> None:

@@ -77,6 +77,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"denied_hosts": ("a" * 300,)}, "denied_hosts"),
     ({"denied_hosts": tuple(f"h{n}.example" for n in range(101))}, "denied_hosts"),
     ({"notes": "x" * 4001}, "notes"),
+    ({"notes": "a\0b"}, "notes"),
+    ({"notes": "\x1b]0;owned\x07"}, "notes"),
+    ({"notes": "\x9b2J"}, "notes"),
 ]
 
 
@@ -162,6 +165,9 @@ def test_a_key_that_is_not_free() -> None:
     assert said_by(caught) == foreign, "whose it is and why stays hidden"
     with pytest.raises(No, match="was deleted"):
         put(after(CREATED, BucketDeleted(KEY)))
+    with pytest.raises(No) as caught:
+        put(after(CREATED, BucketDeleted(KEY)), team="rivals", name="mine now")
+    assert said_by(caught) == foreign, "whether it was ever there is its team's to know"
 
 
 def test_retention_needs_the_right_to_delete() -> None:
@@ -221,6 +227,20 @@ def test_rotating() -> None:
                 address=OTHER,
                 now=NOW,
             )
+
+
+def test_rotating_gives_no_address_of_another_bucket_and_keeps_only_so_many() -> None:
+    command = RotateBucketKey("c", KEY, overlap_s=60)
+    with pytest.raises(No, match="not free"):
+        domain.decide_rotate_key(after(CREATED), command, address=OTHER, now=NOW, taken=True)
+    ends_at = NOW + timedelta(seconds=60)
+    rotated = (BucketRekeyed(KEY, f"{number:012}", ends_at) for number in range(domain.MAX_FORMER))
+    state = after(CREATED, *rotated)
+    with pytest.raises(No, match="overlap_s"):
+        domain.decide_rotate_key(state, command, address=OTHER, now=NOW)
+    assert domain.decide_rotate_key(state, command, address=OTHER, now=ends_at)
+    at_once = msgspec.structs.replace(command, overlap_s=0)
+    assert domain.decide_rotate_key(state, at_once, address=OTHER, now=NOW)
 
 
 def test_guarding() -> None:

@@ -133,6 +133,14 @@ def test_rotating() -> None:
         assert caught.value.slug == "token-invalid"
 
 
+def test_only_so_many_former_secrets_work_at_a_time() -> None:
+    ends_at = NOW + timedelta(seconds=60)
+    state = after(TOKEN, *(TokenRotated("t1", f"{n:064}", ends_at) for n in range(domain.MAX_FORMER)))
+    with pytest.raises(No, match="overlap_s"):
+        rotate(state, overlap_s=60)
+    assert rotate(state, overlap_s=0)
+
+
 def test_the_new_secret_of_a_token_is_only_for_who_may_as_much() -> None:
     mighty = after(msgspec.structs.replace(TOKEN, scopes=("calls:read", "data:delete")))
     with pytest.raises(No) as caught:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
 import msgspec
 import pytest
 
@@ -9,13 +13,18 @@ from bus.errors import Refused, Unavailable
 from schemas.identity import (
     AcceptInvitation,
     CloseSession,
+    GetCaller,
     ListMembers,
     OpenSession,
     PasswordSet,
     PersonInvited,
 )
 from services.chassis.limits import Rate, Taken
+from services.identity.domain.addresses import address_from
+from services.identity.domain.passwords import normalized
+from services.identity.domain.refusing import No
 from services.identity.handlers.attempts import PERSON_RATE, network_of
+from services.identity.handlers.hashing import AT_ONCE as HASHED_AT_ONCE
 from services.identity.handlers.hashing import Hashing
 from tests.services.identity.people import ANN, GOOD, OTHER, People
 from tests.services.identity.place import Place
@@ -24,6 +33,30 @@ from tests.services.identity.place import Place
 @pytest.fixture
 def people(place: Place) -> People:
     return People(place)
+
+
+async def test_whoever_signs_in_keeps_nobody_else_waiting(
+    place: Place, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than are hashed at once; meanwhile who is signed in is told so, and signs out."""
+    hashed = asyncio.Event()
+    really = Hashing.is_of
+
+    async def is_of(self: Hashing, person: str, sealed: str, password: str) -> bool:
+        await hashed.wait()
+        return await really(self, person, sealed, password)
+
+    async with place.identity(), asyncio.TaskGroup() as tasks:
+        await people.team("shop", (ANN, "editor"))
+        session = await people.joined("shop")
+        person = (await place.bus.ask(ListMembers("shop"))).members[0].person
+        monkeypatch.setattr(Hashing, "is_of", is_of)
+        waiting = [tasks.create_task(place.bus.ask(people.sign_in(GOOD))) for _ in range(HASHED_AT_ONCE * 2)]
+        caller = await place.bus.ask(GetCaller(person, session.id, "shop"))
+        assert caller.email == ANN
+        await place.bus.ask(CloseSession("out", person, session.id))
+        assert not any(task.done() for task in waiting)
+        hashed.set()
 
 
 async def test_an_unknown_address_and_a_wrong_password_are_told_alike(
@@ -77,6 +110,25 @@ async def test_a_password_is_the_same_however_it_is_composed(place: Place, peopl
         await people.team("shop", (ANN, "editor"))
         await people.joined("shop", password="caf\u00e9 am hafen")
         await place.bus.ask(people.sign_in("cafe\u0301 am hafen"))
+
+
+@pytest.mark.parametrize("read", [normalized, address_from])
+def test_what_is_too_long_is_not_composed(
+    read: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of marks takes minutes, in which nobody else is answered."""
+    marks = "a" + "\u0301" * 2_000 + "\u0323" * 2_000
+
+    composed: list[str] = []
+
+    def normalize(form: str, text: str) -> str:
+        composed.append(text)
+        return text
+
+    with monkeypatch.context() as patched, suppress(No):
+        patched.setattr("unicodedata.normalize", normalize)
+        assert read(marks) == marks
+    assert composed == []
 
 
 async def test_attempts_are_limited_for_a_person_and_then_let_in_again(place: Place, people: People) -> None:

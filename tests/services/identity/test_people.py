@@ -156,6 +156,22 @@ async def test_who_is_removed_and_comes_back_has_no_session_left(place: Place, p
         assert (await place.bus.ask(people.sign_in(GOOD))).role == "viewer"
 
 
+async def test_a_removal_that_is_heard_of_late_ends_no_session_of_a_later_membership(
+    place: Place, people: People
+) -> None:
+    async with place.identity():
+        await people.team("shop", (ANN, "editor"), ("bob@example.com", "owner"))
+        before = await people.joined("shop")
+        person = next(m.person for m in (await place.bus.ask(ListMembers("shop"))).members if m.email == ANN)
+        await place.bus.ask(RemoveMember("r", "shop", ANN))
+        await place.bus.clock.advance(5)
+        await place.bus.ask(PutMember("back", "shop", ANN, "viewer"))
+        after = await place.bus.ask(people.sign_in(GOOD))
+        await place.heard()
+        assert await people.refused(CloseSession("c", person, before.id)) == "session-unknown"
+        assert (await place.bus.ask(CloseSession("d", person, after.id))).id == after.id
+
+
 async def test_sessions_end_and_the_oldest_make_room(
     place: Place, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:

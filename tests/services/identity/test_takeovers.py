@@ -8,8 +8,12 @@ from schemas.identity import (
     CloseSession,
     InviteMember,
     ListMembers,
+    MemberChanged,
+    MemberRemoved,
+    PutMember,
     RemoveMember,
 )
+from schemas.operation import ROLE_SCOPES
 from tests.services.identity.people import ANN, GOOD, OPERATOR, OTHER, OWNER, People
 from tests.services.identity.place import Place
 
@@ -65,6 +69,33 @@ async def test_who_has_left_the_other_team_does_not_come_back_by_this_ones_passw
         code = await people.invite("rivals", scopes=OPERATOR)
         await place.bus.ask(people.accept(code, OTHER))
         assert (await place.bus.ask(people.sign_in(OTHER))).team == "rivals"
+
+
+async def test_a_code_for_a_viewer_makes_no_owner(place: Place, people: People) -> None:
+    """Who may invite viewers only keeps a code until the viewer is made more."""
+    async with place.identity("a"), place.identity("b"):
+        await people.team("shop", (ANN, "viewer"), ("bob@example.com", "owner"))
+        viewers = (*sorted(ROLE_SCOPES["viewer"]), "members:write")
+        code = await people.invite("shop", scopes=viewers)
+        await place.bus.ask(PutMember("up", "shop", ANN, "owner"))
+        assert await people.refused(people.accept(code, OTHER)) == "invitation-unknown"
+        await place.bus.ask(PutMember("down", "shop", ANN, "viewer"))
+        assert (await place.bus.ask(people.accept(code, GOOD))).role == "viewer"
+
+
+async def test_what_was_decided_elsewhere_a_moment_ago_counts(place: Place, people: People) -> None:
+    """Though this instance has not heard of it."""
+    async with place.identity():
+        await people.team("shop", (ANN, "viewer"), ("bob@example.com", "owner"))
+        person = (await place.bus.ask(ListMembers("shop"))).members[0].person
+        code = await people.invite("shop")
+        place.log.record(MemberChanged("shop", person, "owner"), "identity.team-shop")
+        assert await people.refused(people.accept(code, GOOD)) == "invitation-unknown"
+        await people.joined("shop")
+        recorded = len(place.log.records)
+        place.log.record(MemberRemoved("shop", person), "identity.team-shop")
+        assert await people.refused(people.sign_in(GOOD)) == "session-unauthorized"
+        assert len(place.log.records) == recorded + 1, "no session was opened first"
 
 
 async def test_an_operator_resets_a_password_everywhere(place: Place, people: People) -> None:

@@ -14,6 +14,8 @@ from schemas.identity import (
     InviteMember,
     ListMembers,
     ListTeams,
+    MemberAdded,
+    MemberChanged,
     PutBucket,
     PutMember,
     PutTeam,
@@ -40,6 +42,19 @@ async def test_a_team_is_put_over_and_over(place: Place) -> None:
         assert (await place.bus.ask(GetTeam("default"))).name == "The tea shop", "the repeat changed nothing"
         assert await place.refused(PutTeam("up", "default", "Another")) == "command-conflict"
         assert (await place.bus.ask(PutTeam("c2", "default", "Another"))).name == "Another"
+
+
+async def test_what_another_instance_changed_is_changed_back(place: Place) -> None:
+    """An instance that has not heard of a change takes its opposite for done already."""
+    async with place.identity():
+        await place.bus.ask(PutTeam("c", "shop", "The shop"))
+        await place.bus.ask(PutMember("m", "shop", "ann@example.com", "viewer"))
+        person = (await place.bus.ask(ListMembers("shop"))).members[0].person
+        place.log.record(MemberChanged("shop", person, "owner"), "identity.team-shop")
+        place.log.record(MemberAdded("shop", "p-2", "bob@example.com", "owner"), "identity.team-shop")
+        await place.bus.ask(PutMember("down", "shop", "ann@example.com", "viewer"))
+        roles = {member.email: member.role for member in (await place.bus.ask(ListMembers("shop"))).members}
+        assert roles == {"ann@example.com": "viewer", "bob@example.com": "owner"}
 
 
 async def test_the_teams_are_listed_by_page_to_whom_they_concern(place: Place) -> None:
