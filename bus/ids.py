@@ -34,24 +34,29 @@ class Ids:
         if now_ms > self._last_ms:
             self._last_ms = now_ms
             # The top bit stays free, so that counting up within a millisecond cannot overflow.
-            self._tail = int.from_bytes(self._entropy(10), "big") & ((1 << (_RANDOM_BITS - 1)) - 1)
+            self._tail = int.from_bytes(self._random(10), "big") & ((1 << (_RANDOM_BITS - 1)) - 1)
         else:
             # RFC 9562, method 2: within a millisecond the tail grows by a random step, so it stays
             # unguessable.
-            self._tail += 1 + int.from_bytes(self._random4(), "big")
+            self._tail += 1 + int.from_bytes(self._random(4), "big")
         high12 = self._tail >> 62
         low62 = self._tail & ((1 << 62) - 1)
-        value = (self._last_ms << 80) | (0x7 << 76) | (high12 << 64) | (0b10 << 62) | low62
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031  half the time of an f-string of slices
+            self._last_ms >> 16,
+            self._last_ms & 0xFFFF,
+            high12,
+            0x8000 | (low62 >> 48),
+            low62 & 0xFFFFFFFFFFFF,
+        )
 
-    def _random4(self) -> bytes:
-        if self._pool_at >= len(self._pool):
-            self._pool = self._entropy(_POOL_BYTES)
-            self._pool_at = 0
+    def _random(self, count: int) -> bytes:
+        """From a pool: asking the system costs more than all the rest of an id."""
         start = self._pool_at
-        self._pool_at = start + 4
-        return self._pool[start : start + 4]
+        if start + count > len(self._pool):
+            self._pool = self._entropy(_POOL_BYTES)
+            start = 0
+        self._pool_at = start + count
+        return self._pool[start : start + count]
 
 
 def derived(*parts: str) -> str:

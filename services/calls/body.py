@@ -88,8 +88,11 @@ class Readable(msgspec.Struct, frozen=True):
 
 def header(headers: Headers, name: str) -> str | None:
     """The first value of a header, whatever the case of its name."""
-    wanted = name.lower()
-    return next((value for have, value in headers if have.lower() == wanted), None)
+    wanted, chars = name.lower(), len(name)
+    for have, value in headers:
+        if len(have) == chars and have.lower() == wanted:
+            return value
+    return None
 
 
 def as_kept(headers: Headers, body: Body) -> Headers:

@@ -82,4 +82,5 @@ def limits(config: Config) -> Limits:
         max_line_bytes=config.max_line_bytes,
         max_field_bytes=config.max_field_bytes,
         max_headers=config.max_headers,
+        max_head_bytes=config.max_head_bytes,
     )

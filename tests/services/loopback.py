@@ -35,7 +35,11 @@ class Peer:
         head = await self.head()
         if bodiless or re.match(rb"HTTP/1.1 (1..|204|304)", head):
             return head, b""
-        return head, await self._body(head, to_the_end=True)
+        return head, await self.response_body(head)
+
+    async def response_body(self, head: bytes) -> bytes:
+        """What belongs to a response's head that was read."""
+        return await self._body(head, to_the_end=True)
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)

@@ -14,6 +14,7 @@ from services.calls.redaction.finder import Finder
 from services.calls.redaction.json_texts import looks_like_json
 from services.calls.redaction.marks import MARK, Hit, Marker, Tally, merged
 from services.calls.redaction.names import Names
+from services.calls.redaction.remembering import Clean
 from services.calls.redaction.rules import COOKIE_ATTRIBUTES, DESCRIBING_HEADERS
 from services.calls.redaction.texts import masked_whole
 
@@ -25,12 +26,23 @@ _DESCRIPTION = re.compile(rb"[A-Za-z0-9!#$&^_.+*/;=, \t:'()\"?-]{0,300}+")
 
 
 def redacted(
-    headers: Headers, names: Names, finder: Finder, marker: Marker, where: MaskedWhere, tally: Tally
+    headers: Headers,
+    names: Names,
+    finder: Finder,
+    marker: Marker,
+    where: MaskedWhere,
+    tally: Tally,
+    clean: Clean[tuple[str, str]],
 ) -> Headers:
+    """clean: of these names and finder."""
     found: dict[int, list[Hit]] = {}
     plain: list[int] = []
     lines: list[bytes] = []
-    for place, (name, text) in enumerate(headers):
+    known = clean.known
+    for place, pair in enumerate(headers):
+        if pair in known:
+            continue
+        name, text = pair
         raw, _ = _bytes(text)
         secret = names.header(name)
         if secret is not None:
@@ -40,12 +52,18 @@ def redacted(
         else:
             plain.append(place)
             lines.append(raw)
+    if not found and not lines:
+        return headers
     # One search of all costs little more than one of each. Only where it finds something each is searched.
     starts = list(accumulate([len(line) + 1 for line in lines], initial=0))
     for hit in finder.text(b"\n".join(lines)):
         for line in range(bisect_right(starts, hit.start) - 1, bisect_left(starts, hit.end)):
             if plain[line] not in found:
                 found[plain[line]] = finder.text(lines[line])
+    for place in plain:
+        if not found.get(place):
+            name, text = headers[place]
+            clean.add((name, text), len(name) + len(text))
     if not any(found.values()):
         return headers
     kept = list(headers)

@@ -13,7 +13,7 @@ from services.calls.redaction.marks import MARK, Hit, merged, moved, outside
 from services.calls.redaction.texts import masked_whole
 
 _BOUNDARY = re.compile(r"boundary\s{0,4}=\s{0,4}(?:\"([^\"]{1,200})\"|([^\s;,\"]{1,200}))", re.IGNORECASE)
-_FIRST_LINE = re.compile(rb"--([^\r\n]{1,200}?)[ \t]*\r?\n")
+_FIRST_LINE = re.compile(rb"--([^\r\n]{1,400}+)\r?\n")
 _NAME = re.compile(rb"[;\s]name\s{0,4}=\s{0,4}(?:\"([^\"\r\n]{0,200}+)|([^\s;\"]{1,200}+))", re.IGNORECASE)
 _FILE_NAME = re.compile(rb"filename\*?\s{0,4}=\s{0,4}\"?([^\"\r\n;]{1,1000}+)", re.IGNORECASE)
 
@@ -34,9 +34,8 @@ def parts(text: bytes, content_type: str | None) -> Iterator[Part]:
         boundary = (declared[1] or declared[2]).encode("utf-8", "replace")
     else:
         first = _FIRST_LINE.match(text)
-        if first is None:
+        if first is None or not (boundary := first[1].rstrip(b" \t")):
             return
-        boundary = first[1]
     line = b"--" + boundary
     at = text.find(line)
     while at >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 from services.calls.redaction.escapes import unescaped_json, unescaped_percent
 from services.calls.redaction.hints import shared_hints
@@ -15,8 +16,13 @@ from services.calls.redaction.rules import (
 )
 
 MAX_REMEMBERED = 4096
+MAX_REMEMBERED_BYTES = 128
+"""Of one name. What is longer is judged each time: names come from outside, and may be megabytes."""
 UNTOLD = "..."
 """Recorded for a name that must not be: too long, or with a secret in it."""
+
+Name = TypeVar("Name", str, bytes)
+Answer = TypeVar("Answer")
 
 _OTHERS = bytes(byte for byte in range(256) if not (byte < 128 and chr(byte).isalnum()))
 _LOWER = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
@@ -42,10 +48,9 @@ class Names:
 
     def key(self, escaped: bytes) -> str | None:
         """A JSON key, as it stands between its quotes. Callers in a hurry look into `keys` first."""
-        if len(self.keys) >= MAX_REMEMBERED:
-            self.keys.clear()
         name = unescaped_json(escaped).text if b"\\" in escaped else escaped
-        self.keys[escaped] = answer = _told(name) if _is_secret(fold(name)) else None
+        answer = _told(name) if _is_secret(fold(name)) else None
+        _remember(self.keys, escaped, answer)
         return answer
 
     def parameter(self, escaped: bytes) -> str | None:
@@ -54,12 +59,10 @@ class Names:
             return self._parameters[escaped]
         except KeyError:
             pass
-        if len(self._parameters) >= MAX_REMEMBERED:
-            self._parameters.clear()
         name = unescaped_percent(escaped).text
         folded = fold(name)
         answer = _told(name) if folded in SECRET_PARAMETERS or _is_secret(folded) else None
-        self._parameters[escaped] = answer
+        _remember(self._parameters, escaped, answer)
         return answer
 
     def header(self, name: str) -> tuple[str, str] | None:
@@ -68,8 +71,6 @@ class Names:
             return self._headers[name]
         except KeyError:
             pass
-        if len(self._headers) >= MAX_REMEMBERED:
-            self._headers.clear()
         lower = name.lower()
         rule = ""
         if lower in self._rules:
@@ -78,8 +79,17 @@ class Names:
             rule = "cookie"
         elif lower in SECRET_HEADERS or _is_secret(fold(lower.encode("utf-8", "replace"))):
             rule = "header"
-        self._headers[name] = answer = (rule, _told(lower.encode("utf-8", "replace"))) if rule else None
+        answer = (rule, _told(lower.encode("utf-8", "replace"))) if rule else None
+        _remember(self._headers, name, answer)
         return answer
+
+
+def _remember(answers: dict[Name, Answer], name: Name, answer: Answer) -> None:
+    if len(name) > MAX_REMEMBERED_BYTES:
+        return
+    if len(answers) >= MAX_REMEMBERED:
+        answers.clear()
+    answers[name] = answer
 
 
 def _is_secret(folded: bytes) -> bool:

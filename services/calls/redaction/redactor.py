@@ -18,6 +18,7 @@ from services.calls.redaction.marks import MARK, Hit, Marker, Side, Tally, merge
 from services.calls.redaction.multipart import dropped_parts, find_in_multipart
 from services.calls.redaction.names import Names
 from services.calls.redaction.patterns import Patterns
+from services.calls.redaction.remembering import Clean
 from services.calls.redaction.urls import dropped_fields, parts_of
 
 MAX_HEADERS = 100
@@ -42,7 +43,7 @@ class Redactor:
     length. Masking what is masked changes nothing.
     """
 
-    __slots__ = ("_finder", "_limit_bytes", "_marker", "_names", "mode")
+    __slots__ = ("_clean_headers", "_clean_urls", "_finder", "_limit_bytes", "_marker", "_names", "mode")
 
     def __init__(self, settings: Redaction, key: bytes, *, limit_bytes: int = MAX_BODY_CAP_BYTES) -> None:
         """key: secret, the bucket's own, for nothing but these marks. limit_bytes: the bucket's body cap; a
@@ -59,6 +60,8 @@ class Redactor:
         self._names = Names(settings.headers)
         self._finder = Finder(self._names, JsonPaths(settings.paths), Patterns(settings.patterns))
         self._marker = Marker(key if settings.mode == "default" else None)
+        self._clean_headers: Clean[tuple[str, str]] = Clean()
+        self._clean_urls: Clean[str] = Clean()
 
     def headers(self, headers: Headers, side: Side, tally: Tally) -> Headers:
         """The same headers in the same order, values masked."""
@@ -67,11 +70,13 @@ class Redactor:
         where: MaskedWhere = "request.header" if side == "request" else "response.header"
         if self.mode == "strict":
             return header_values.dropped(headers, self._finder, self._marker, where, tally)
-        return header_values.redacted(headers, self._names, self._finder, self._marker, where, tally)
+        return header_values.redacted(
+            headers, self._names, self._finder, self._marker, where, tally, self._clean_headers
+        )
 
     def url(self, url: str, tally: Tally) -> str:
         """A request's URL: userinfo, the query's and the fragment's parameters, and tokens in the path."""
-        if self.mode == "raw":
+        if self.mode == "raw" or url in self._clean_urls.known:
             return url
         raw = url.encode("utf-8", "surrogatepass")
         path_end, query, fragment = parts_of(raw)
@@ -82,7 +87,11 @@ class Redactor:
                 hits += moved(dropped_fields(part), start)
             elif part:
                 hits += moved(self._finder.form(part, rule="query"), start)
-        return self._masked(raw, merged(raw, hits), "request.url", tally).decode("utf-8", "surrogatepass")
+        hits = merged(raw, hits)
+        if not hits:
+            self._clean_urls.add(url, len(url))
+            return url
+        return self._masked(raw, hits, "request.url", tally).decode("utf-8", "surrogatepass")
 
     def body(
         self, data: bytes, headers: Headers, side: Side, tally: Tally, *, truncated: bool = False

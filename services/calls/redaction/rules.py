@@ -193,4 +193,5 @@ FORMATS = (
     # https://core.telegram.org/bots/api#authorizing-your-bot: the bot's number is public.
     Format("telegram-token", ":AA", re.compile(rb":(?<=[0-9]{8}:)(AA[A-Za-z0-9_-]{30,}+)"), 1),
     _token("trunkline-token", "tl_", "[A-Za-z0-9]{30,}+"),
+    _token("trunkline-token", "tl[bsi]_", "[A-Za-z0-9]{30,}+"),  # a bucket's token, a session, an invitation
 )

@@ -29,6 +29,7 @@ from services.chassis.outgoing.errors import (
     UpstreamTimeout,
 )
 from services.chassis.outgoing.guard import Policy
+from services.chassis.outgoing.heads import header_fault
 from services.chassis.outgoing.pipe import Inflow, Pipe, half_close
 from services.chassis.outgoing.wire import Origin, Phases
 
@@ -53,4 +54,5 @@ __all__ = [
     "UpstreamMalformed",
     "UpstreamTimeout",
     "half_close",
+    "header_fault",
 ]

@@ -59,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_line_bytes: int = 64 * 1024
     max_field_bytes: int = 64 * 1024
     max_headers: int = 2048
+    max_head_bytes: int = 256 * 1024
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -288,6 +289,7 @@ class Sending:
     async def _converse(self, wire: Wire, connecting: Phases) -> Response:
         request, limits, clock = self._request, self._outgoing.limits, self._outgoing.clock
         began = clock.monotonic()
+        wire.awaits_response(limits.max_line_bytes + limits.max_head_bytes)
         wire.set_response_params(
             skip_payload=request.method == "HEAD",
             read_until_eof=True,

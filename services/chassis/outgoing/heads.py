@@ -1,5 +1,5 @@
 """What about a response's head is refused, though the parser lets it through. Pure; called by `client` for
-every head, those of 1xx responses too.
+every head, those of 1xx responses too, and by whoever answers with headers that were kept.
 
 aiohttp parses responses leniently. `Content-Length : 5` frames the body for the parser, and is a header of
 another name for all who read the head as it stands; what passes such a head on makes two bodies of one.
@@ -9,10 +9,15 @@ Response smuggling and header injection end here: a head that can be read in two
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from aiohttp.http import RawResponseMessage
 
+MAX_REMEMBERED_BYTES = 64
+
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_CODING, _LENGTH = b"transfer-encoding", b"content-length"
+_FRAMING_BYTES = frozenset((len(_CODING), len(_LENGTH)))
 _LINE_END = re.compile(rb"[\r\n\0]")
 
 
@@ -22,21 +27,37 @@ def fault(message: RawResponseMessage) -> str | None:
         return f"HTTP/{message.version[0]}.{message.version[1]}"
     if message.code < 100:
         return f"the status {message.code:03}"
-    if _LINE_END.search(message.reason.encode("utf-8", "surrogateescape")):
+    reason = message.reason
+    if not reason.isprintable() and _LINE_END.search(reason.encode("utf-8", "surrogateescape")):
         return "a reason phrase that holds a line end or NUL"
     codings: list[bytes] = []
     lengths: list[bytes] = []
     for name, value in message.raw_headers:
-        if _NAME.fullmatch(name) is None:
-            return f"a header called {_shown(name)}"
-        if _LINE_END.search(value) is not None:
-            return f"a line end or NUL in the header {_shown(name)}"
+        if (wrong := header_fault(name, value)) is not None:
+            return wrong
+        if len(name) not in _FRAMING_BYTES:
+            continue
         lower = name.lower()
-        if lower == b"transfer-encoding":
+        if lower == _CODING:
             codings.append(value)
-        elif lower == b"content-length":
+        elif lower == _LENGTH:
             lengths.append(value)
     return _unframed(message, codings, lengths)
+
+
+def header_fault(name: bytes, value: bytes) -> str | None:
+    """What about a header would make others of it, written on a wire; None: nothing."""
+    if not (_is_name(name) if len(name) <= MAX_REMEMBERED_BYTES else _NAME.fullmatch(name)):
+        return f"a header called {_shown(name)}"
+    if _LINE_END.search(value) is not None:
+        return f"a line end or NUL in the header {_shown(name)}"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _is_name(name: bytes) -> bool:
+    """Remembers answers: short names repeat."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _unframed(message: RawResponseMessage, codings: list[bytes], lengths: list[bytes]) -> str | None:

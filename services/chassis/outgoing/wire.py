@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import ClientPayloadError
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from bus.clock import Clock
 from services.chassis.outgoing.errors import (
@@ -21,6 +22,7 @@ from services.chassis.outgoing.errors import (
     DnsFailed,
     OutgoingError,
     TlsFailed,
+    UpstreamMalformed,
 )
 from services.chassis.outgoing.guard import Policy, Resolved, permitted, resolve
 from services.chassis.outgoing.pipe import Inflow
@@ -61,6 +63,9 @@ class Wire(ResponseHandler):
         super().__init__(loop)
         self._raw = raw
         self._inflow: Inflow | None = None
+        self._body_bytes = 0
+        self._other_bytes = 0
+        self._max_other_bytes = 0
         self.origin = origin
         self.address = address
         self.idle_since = 0.0
@@ -78,6 +83,26 @@ class Wire(ResponseHandler):
             self._inflow = Inflow(self.transport)
             self.set_parser(self._inflow, None)
         return self._inflow
+
+    def awaits_response(self, max_other_bytes: int) -> None:
+        """max_other_bytes: how much may come in a row that is no response's body (heads of 1xx responses, a
+        head that is not whole, trailers, extensions of chunks)."""
+        self._other_bytes = 0
+        self._max_other_bytes = max_other_bytes
+
+    def data_received(self, data: bytes) -> None:
+        before = self._payload
+        super().data_received(data)
+        payload = self._payload
+        body_bytes = 0 if payload is None else payload.total_bytes
+        if body_bytes != self._body_bytes or (payload is not before and payload is not EMPTY_PAYLOAD):
+            self._body_bytes, self._other_bytes = body_bytes, 0
+            return
+        self._other_bytes += len(data)
+        if self._other_bytes > self._max_other_bytes and self._inflow is None:
+            self.fail(UpstreamMalformed(f"{self.origin} sent {self._other_bytes} bytes in a row of no body"))
+            if self.transport is not None:
+                self.transport.abort()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool: stay open for writing
         super().eof_received()

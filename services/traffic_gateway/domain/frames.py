@@ -54,19 +54,18 @@ class Inflating:
 class _Gathered:
     """A message whose frames are coming."""
 
-    __slots__ = ("compressed", "content", "cut", "kind", "limit_bytes")
+    __slots__ = ("compressed", "content", "cut", "kind")
 
-    def __init__(self, kind: Kind, compressed: bool, limit_bytes: int) -> None:
+    def __init__(self, kind: Kind, compressed: bool) -> None:
         self.kind = kind
         self.compressed = compressed
-        self.limit_bytes = limit_bytes
         self.content = bytearray()
         self.cut = False
 
 
 class Frames:
-    """room: how many bytes of a message are worth keeping, asked when it begins. lost: the reading has
-    stopped. closing: a Close was seen."""
+    """room: how many more bytes of a message are worth keeping, asked whenever some have come. lost: the
+    reading has stopped. closing: a Close was seen."""
 
     def __init__(self, room: Callable[[], int], inflating: Inflating | None = None) -> None:
         self._room = room
@@ -80,6 +79,11 @@ class Frames:
         self._control: _Gathered | None = None
         self.lost = False
         self.closing = False
+
+    @property
+    def gathered_bytes(self) -> int:
+        """Held of a message that has not ended."""
+        return 0 if self._message is None else len(self._message.content)
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that end in `data`."""
@@ -131,9 +135,9 @@ class Frames:
         if self.lost or kind is None:
             return
         if control:
-            self._control = _Gathered(kind, False, _CONTROL_BYTES)
+            self._control = _Gathered(kind, False)
         else:
-            self._message = _Gathered(kind, compressed, max(0, self._room()))
+            self._message = _Gathered(kind, compressed)
 
     def _take(self, piece: bytes) -> None:
         gathered = self._control or self._message
@@ -150,7 +154,7 @@ class Frames:
     def _add(self, gathered: _Gathered, piece: bytes) -> None:
         if gathered.cut:
             return
-        left = gathered.limit_bytes - len(gathered.content)
+        left = _CONTROL_BYTES if gathered is self._control else max(0, self._room())
         if gathered.compressed:
             assert self._inflating is not None
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from services.traffic_gateway.domain.headers import RawHeader, ResponseHeaders
 
+BODILESS = frozenset((204, 304))  # RFC 9112 6.3
 LAST_CHUNK = b"0\r\n\r\n"
 
 

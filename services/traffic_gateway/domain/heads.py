@@ -19,6 +19,8 @@ import msgspec
 
 from services.traffic_gateway.domain.headers import RawHeader
 
+MAX_HOST_BYTES = 1024  # four times what DNS allows: escapes and other scripts are longer
+
 Kind = Literal["invalid", "coding", "version"]
 
 _HOST = re.compile(
@@ -54,7 +56,7 @@ def refusal(method: str, version: tuple[int, int], headers: Sequence[RawHeader])
             return Refusal("invalid", f"a header is called {_shown(name)}: some targets frame bodies by it")
     if coding is not None and (refused := _coding_refused(coding, version)) is not None:
         return refused
-    if host is not None and _HOST.fullmatch(host) is None:
+    if host is not None and (len(host) > MAX_HOST_BYTES or _HOST.fullmatch(host) is None):
         return Refusal("invalid", f"{_shown(host)} in the Host header is no host")
     return None
 

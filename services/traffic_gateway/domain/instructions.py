@@ -19,8 +19,11 @@ REQUEST_PORT = "request-port"
 PLAYBACK_ID = "playback-id"
 BUCKET_AUTH = "bucket-auth"
 SYSTEMS = ("trunkline", "runscope")
-_NAMES = (REQUEST_PORT, PLAYBACK_ID, BUCKET_AUTH)
-_PARAMETERS = frozenset(f"{system}-{name}" for system in SYSTEMS for name in _NAMES)
+_KNOWN = tuple(
+    tuple(f"{system}-{name}" for system in SYSTEMS) for name in (REQUEST_PORT, PLAYBACK_ID, BUCKET_AUTH)
+)
+_PREFIXES = tuple(f"{system}-" for system in SYSTEMS)
+_PARAMETERS = frozenset(name for names in _KNOWN for name in names)
 
 
 class Instructions(NamedTuple):
@@ -33,12 +36,15 @@ class Instructions(NamedTuple):
 
 def instructions(headers: Mapping[str, str], parameters: Mapping[str, str]) -> Instructions:
     """headers: looked up in any case. parameters: by lower-case name, from `without_parameters`."""
-    found = []
-    for name in _NAMES:
-        known = [f"{system}-{name}" for system in SYSTEMS]
-        said = [headers.get(each) for each in known] + [parameters.get(each) for each in known]
-        found.append(next((value for value in said if value), None))
-    return Instructions(*found)
+    return Instructions(*[_said(names, headers, parameters) for names in _KNOWN])
+
+
+def _said(names: tuple[str, ...], headers: Mapping[str, str], parameters: Mapping[str, str]) -> str | None:
+    for given in (headers, parameters) if parameters else (headers,):
+        for name in names:
+            if said := given.get(name):
+                return said
+    return None
 
 
 def without_parameters(target: str) -> tuple[str, dict[str, str]]:
@@ -46,7 +52,7 @@ def without_parameters(target: str) -> tuple[str, dict[str, str]]:
     empty then goes with its question mark."""
     path, mark, query = target.partition("?")
     lower = query.lower()
-    if not any(f"{system}-" in lower for system in SYSTEMS):
+    if not any(prefix in lower for prefix in _PREFIXES):
         return target, {}
     taken: dict[str, str] = {}
     kept = []

@@ -7,8 +7,8 @@ Called by `edge.redacting` for every call before it leaves the process.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,13 +24,14 @@ from schemas.traffic_gateway import (
 )
 from services.calls.redaction.marks import DROPPED, Side, Tally
 from services.calls.redaction.redactor import Redactor
-from services.traffic_gateway.domain.capture import Stored
+from services.traffic_gateway.domain.bodies import Stored
 from services.traffic_gateway.domain.echo import echo_of
 from services.traffic_gateway.domain.transcript import masked_transcript
 
 FAILED = "failed"
 """The rule by which everything was dropped, since masking itself failed."""
 
+_AUTHORITY_END = re.compile(r"[/?#]")
 _DROPPED = DROPPED.decode("ascii")
 
 
@@ -74,13 +75,12 @@ def masked(
 def dropped(call: CallCaptured, cause: Exception) -> CallCaptured:
     """What may be published of a call that could not be masked: that it happened, and how it went. No body,
     no value of a header, of the URL nothing but where it went."""
-    parts = urlsplit(call.request.url)
     failed: list[Masked] = []
     cause_name = type(cause).__name__
     request = call.request
     asked = CapturedRequest(
         request.method,
-        request.url if call.origin == "tunnel" else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/",
+        request.url if call.origin == "tunnel" else _origin(request.url),
         request.http_version,
         _names(request.headers),
         _no_body(request.body),
@@ -165,6 +165,12 @@ class _Work:
         if inline is None:
             self.beside[sha256] = data
         return Body(body.size_bytes, len(data), sha256, inline, truncated, decoded, body.form)
+
+
+def _origin(url: str) -> str:
+    """Cut, not parsed: what is no URL must not fail here."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{_AUTHORITY_END.split(rest, maxsplit=1)[0].rpartition('@')[2]}/"
 
 
 def _no_body(body: Body) -> Body:

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from schemas.traffic_gateway import Body
-from services.traffic_gateway.domain.capture import Budget, Stored, Tap
+from services.traffic_gateway.domain.bodies import Budget, Stored, Tap
 from services.traffic_gateway.domain.frames import Frames, Inflating, Message
 
 _LINE_BYTES = 96  # of a line, beside its content
@@ -34,7 +34,7 @@ _LINE_BYTES = 96  # of a line, beside its content
 class MessagesTap(Tap):
     """Watches one direction's frames. elapsed_ms: since the call began."""
 
-    __slots__ = ("_elapsed_ms", "_frames", "_incomplete", "_wire_bytes")
+    __slots__ = ("_elapsed_ms", "_frames", "_gathered_bytes", "_incomplete", "_wire_bytes")
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class MessagesTap(Tap):
         super().__init__(cap_bytes, budget)
         self._elapsed_ms = elapsed_ms
         self._incomplete = False
-        self._frames = Frames(lambda: 0 if self._incomplete else self.room_bytes(), inflating)
+        self._gathered_bytes = 0  # of a message that has not ended: taken out of the budget too
+        self._frames = Frames(self._message_room_bytes, inflating)
         self._frames.lost = not readable
         self._wire_bytes = 0
 
@@ -61,7 +62,13 @@ class MessagesTap(Tap):
     def add(self, piece: bytes) -> None:
         self._wire_bytes += len(piece)
         for message in self._frames.feed(piece):
+            self._gather(0)
             self._keep(message)
+        self._gather(self._frames.gathered_bytes)
+
+    def drop(self) -> None:
+        self._gather(0)
+        super().drop()
 
     def body(self) -> tuple[Body, Stored | None]:
         body, stored = super().body()
@@ -71,6 +78,18 @@ class MessagesTap(Tap):
         return msgspec.structs.replace(
             body, size_bytes=self._wire_bytes, truncated=truncated, form="websocket"
         ), stored
+
+    def _message_room_bytes(self) -> int:
+        if self._incomplete:
+            return 0
+        ungathered_bytes = self._frames.gathered_bytes - self._gathered_bytes
+        left_bytes = self.cap_bytes - self._kept_bytes - self._frames.gathered_bytes
+        return min(left_bytes, self.budget.left_bytes - ungathered_bytes)
+
+    def _gather(self, size_bytes: int) -> None:
+        """A message that never ends, or is small and inflates, holds memory as a kept one does."""
+        self.budget.left_bytes += self._gathered_bytes - size_bytes
+        self._gathered_bytes = size_bytes
 
     def _keep(self, message: Message) -> None:
         if self._incomplete:

@@ -104,7 +104,9 @@ class Addresses:
             target = None
             if host is not None:
                 target = host_target(self.scheme(request), host, said.port, path)
-        url = f"{self.scheme(request)}://{request.host}{path}" if target is None else target.url
+        url = (
+            f"{self.scheme(request)}://{host_header or _own(request)}{path}" if target is None else target.url
+        )
         return Called(
             key,
             target,
@@ -154,10 +156,23 @@ class Addresses:
         return Called(key, target, authority.text, tunnel=True, proxied=True, secret=secret)
 
 
+def _own(request: web.BaseRequest) -> str:
+    """Where an old client without a Host called. (aiohttp's `request.host` would ask DNS, and all calls would
+    wait for the answer.)"""
+    transport = request.transport
+    name = None if transport is None else transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return "localhost"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _wants_websocket(request: web.BaseRequest) -> bool:
     """As the parser sees it: it takes no request for one that it has not held the bytes behind of."""
     headers = request.headers
-    if headers.get("Upgrade", "").lower() != "websocket" or request.version < HTTP11:
+    if "Upgrade" not in headers:
+        return False
+    if [name.lower() for name in headers.getall("Upgrade", ())] != ["websocket"] or request.version < HTTP11:
         return False
     tokens = ",".join(headers.getall("Connection", [])).lower().split(",")
     return request.method == "GET" and "upgrade" in (token.strip() for token in tokens)

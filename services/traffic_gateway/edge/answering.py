@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from services.traffic_gateway.domain.framing import Framing
-from services.traffic_gateway.domain.headers import CALL_ID, RawHeader, serialized
+from services.traffic_gateway.domain.headers import CALL_ID, RawHeader, ResponseHeaders, serialized
 
 HTTP11 = (1, 1)
 _RESET = struct.pack("ii", 1, 0)  # linger on, 0 s: close() sends RST
@@ -92,7 +92,8 @@ class Answer:
         """Pass a 1xx response on (RFC 9110 15.2); HTTP/1.0 knows none."""
         transport = self._request.transport
         if self.http11 and not self.started and transport is not None:
-            transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, serialized(headers)))
+            passing = serialized(ResponseHeaders(headers).headers)
+            transport.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, passing))
 
     @property
     def client_gone(self) -> bool:

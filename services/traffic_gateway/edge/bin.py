@@ -9,25 +9,18 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from services.chassis.outgoing import BodyFailed
 from services.traffic_gateway.domain.capture import Capture
 from services.traffic_gateway.domain.echo import echo_of
 from services.traffic_gateway.domain.framing import Framing
 from services.traffic_gateway.domain.headers import BUCKET_AUTH, RawHeader, ResponseHeaders
 from services.traffic_gateway.edge.answering import Answer
 from services.traffic_gateway.edge.recording import Recorder
+from services.traffic_gateway.edge.swallowing import swallow
 
 
 async def echo(request: web.BaseRequest, call: Capture, answer: Answer, recorder: Recorder) -> None:
     """Raises BodyFailed when the request's body is malformed."""
-    content = request.content
-    if not content.is_eof() and request.headers.get("Expect", "").lower() == "100-continue":
-        answer.inform(100, b"Continue", ())
-    try:
-        while piece := await content.readany():
-            call.request_body.add(piece)
-    except web.RequestPayloadError as error:
-        raise BodyFailed(f"the request's body broke off: {error}") from error
+    await swallow(request, call, answer)
     call.echoed = tuple(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in request.raw_headers

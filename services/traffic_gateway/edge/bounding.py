@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from services.chassis.outgoing import UpstreamTimeout
 
+_FOR_EVER: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def within(total_s: float) -> AbstractAsyncContextManager[None]:
+    """Raises UpstreamTimeout when the block takes longer. 0: it may take for ever."""
+    return _bounded(total_s) if total_s else _FOR_EVER
+
 
 @asynccontextmanager
-async def within(total_s: float) -> AsyncIterator[None]:
-    """Raises UpstreamTimeout when the block takes longer. 0: it may take for ever."""
+async def _bounded(total_s: float) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(total_s or None) as bound:
+        async with asyncio.timeout(total_s) as bound:
             yield
     except TimeoutError as error:
         if not bound.expired():

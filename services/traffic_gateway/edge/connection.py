@@ -250,9 +250,8 @@ class Connection(web.RequestHandler):
         if status < 500:
             self._refused = True
             return LastWord(_of_parser(exc, message))
-        _log.error(
-            "a call failed in the gateway", exc_info=exc, path=request.raw_path.partition("?")[0][:200]
-        )
+        # Nothing of the path: user information stands in it, and tokens do.
+        _log.error("a call failed in the gateway", exc_info=exc, method=request.method)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun; there is no room for another")
         response = problems.INTERNAL_ERROR.of("the gateway failed; its log tells more").response()

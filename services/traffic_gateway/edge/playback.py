@@ -21,22 +21,23 @@ from bus.errors import BusError, Refused
 from bus.message import Ask
 from schemas.request_vault import GetCall, ReadBody
 from schemas.traffic_gateway import Body, CallCaptured, CallError, CapturedResponse
-from services.chassis.outgoing import BodyFailed
+from services.chassis.outgoing import header_fault
 from services.chassis.web import Problem
 from services.chassis.web.problems import CONTENT_TYPE
+from services.traffic_gateway.domain.bodies import Budget
 from services.traffic_gateway.domain.capture import Capture
-from services.traffic_gateway.domain.framing import Framing
+from services.traffic_gateway.domain.framing import BODILESS, Framing
 from services.traffic_gateway.domain.headers import RawHeader, ResponseHeaders
 from services.traffic_gateway.edge import problems
 from services.traffic_gateway.edge.answering import Answer
 from services.traffic_gateway.edge.recording import Recorder
+from services.traffic_gateway.edge.swallowing import swallow
 
 R = TypeVar("R")
 
 ASK_TIMEOUT_S = 5.0
 RETRY_AFTER_S = "2"
-BODILESS = frozenset((204, 205, 304))
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection", b"trunkline-call-id"))
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"trunkline-call-id"))
 
 
 class Asks(Protocol):
@@ -54,27 +55,32 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Playback:
-    def __init__(self, asks: Asks, recorder: Recorder) -> None:
+    def __init__(self, asks: Asks, recorder: Recorder, budget: Budget) -> None:
         self._asks = asks
         self._recorder = recorder
+        self._budget = budget
 
     async def answer(
         self, request: web.BaseRequest, bucket: str, id: str, call: Capture, answer: Answer
     ) -> None:
         """bucket: its key. Raises BodyFailed when the request's body is malformed."""
-        await _read_through(request, call, answer)
+        await swallow(request, call, answer)
         try:
             played = await self._call(bucket, id)
             call.replay_of = played.id
-            stored = await self._response(played)
+            response = _playable(played)
+            size_bytes = response.body.captured_bytes
+            if size_bytes > self._budget.left_bytes:
+                raise _unavailable("the bodies of other calls hold all of the memory there is for them")
+            with self._budget.lent(size_bytes):  # also while a slow client takes it
+                stored = await self._stored(played, response)
+                call.answered(stored.status, stored.reason, stored.http_version, stored.headers)
+                call.response_body.add(stored.body)
+                await self._write(request, call, answer, stored)
         except Problem as problem:
             call.error = CallError(problem.slug, problem.detail)
             call.status_sent = problem.status
             await self._write(request, call, answer, _told(problem))
-            return
-        call.answered(stored.status, stored.reason, stored.http_version, stored.headers)
-        call.response_body.add(stored.body)
-        await self._write(request, call, answer, stored)
 
     async def _call(self, bucket: str, id: str) -> CallCaptured:
         try:
@@ -82,33 +88,17 @@ class Playback:
         except Refused as error:
             raise problems.PLAYBACK_UNKNOWN.of(f"the bucket has no call {id[:80]!r}") from error
         except BusError as error:
-            raise _unavailable(error) from error
+            raise _unavailable(f"the request vault cannot be asked: {error}") from error
         return record.call
 
-    async def _response(self, played: CallCaptured) -> Stored:
-        response = played.response
-        if response is None:
-            raise _unanswered(played)
-        if played.origin == "tunnel" or response.status < 200 or response.body.form != "plain":
-            raise problems.PLAYBACK_IMPOSSIBLE.of(
-                f"call {played.id} is a {'tunnel' if played.origin == 'tunnel' else 'WebSocket'}; "
-                "only a response that is whole can be played back"
-            )
-        if response.body.truncated or (played.error is not None and played.request.method != "HEAD"):
-            raise problems.PLAYBACK_TRUNCATED.of(
-                f"of the response to call {played.id}, {response.body.captured_bytes} of "
-                f"{response.body.size_bytes} bytes were kept"
-                + ("" if played.error is None else "; it broke off")
-            )
-        body = await self._body(played, response.body)
+    async def _stored(self, played: CallCaptured, response: CapturedResponse) -> Stored:
+        reason = response.reason.encode("latin-1", "replace")
         headers = _headers(response)
-        return Stored(
-            response.status,
-            response.reason.encode("latin-1", "replace"),
-            response.http_version,
-            headers,
-            body,
-        )
+        for name, value in ((b"Reason", reason), *headers):
+            if (wrong := header_fault(name, value)) is not None:
+                raise problems.PLAYBACK_IMPOSSIBLE.of(f"the response to call {played.id} has {wrong}")
+        body = await self._body(played, response.body)
+        return Stored(response.status, reason, response.http_version, headers, body)
 
     async def _body(self, played: CallCaptured, body: Body) -> bytes:
         if body.inline is not None or not body.captured_bytes:
@@ -123,7 +113,7 @@ class Playback:
             except Refused:
                 break
             except BusError as error:
-                raise _unavailable(error) from error
+                raise _unavailable(f"the request vault cannot be asked: {error}") from error
             if not part.data:
                 break
             parts.append(part.data)
@@ -145,16 +135,24 @@ class Playback:
         await answer.write(head if bodiless else head + stored.body)
 
 
-async def _read_through(request: web.BaseRequest, call: Capture, answer: Answer) -> None:
-    """The request's body, to its end: it is captured though nobody else gets it."""
-    content = request.content
-    if not content.is_eof() and request.headers.get("Expect", "").lower() == "100-continue":
-        answer.inform(100, b"Continue", ())
-    try:
-        while piece := await content.readany():
-            call.request_body.add(piece)
-    except web.RequestPayloadError as error:
-        raise BodyFailed(f"the request's body broke off: {error}") from error
+def _playable(played: CallCaptured) -> CapturedResponse:
+    """Its response, when that is one to answer with. Raises Problem."""
+    response = played.response
+    if response is None:
+        raise _unanswered(played)
+    if played.origin == "tunnel" or response.body.form != "plain":
+        raise problems.PLAYBACK_IMPOSSIBLE.of(
+            f"call {played.id} is a {'tunnel' if played.origin == 'tunnel' else 'WebSocket'}; "
+            "only a response that is whole can be played back"
+        )
+    if not 200 <= response.status <= 999:
+        raise problems.PLAYBACK_IMPOSSIBLE.of(f"status {response.status} ends no call")
+    if response.body.truncated or (played.error is not None and played.request.method != "HEAD"):
+        raise problems.PLAYBACK_TRUNCATED.of(
+            f"of the response to call {played.id}, {response.body.captured_bytes} of "
+            f"{response.body.size_bytes} bytes were kept" + ("" if played.error is None else "; it broke off")
+        )
+    return response
 
 
 def _headers(response: CapturedResponse) -> tuple[RawHeader, ...]:
@@ -173,10 +171,8 @@ def _told(problem: Problem) -> Stored:
     return Stored(problem.status, reason, "1.1", headers, msgspec.json.encode(problem.document()))
 
 
-def _unavailable(error: BusError) -> Problem:
-    return problems.PLAYBACK_UNAVAILABLE.of(
-        f"the request vault cannot be asked: {error}", headers={"Retry-After": RETRY_AFTER_S}
-    )
+def _unavailable(why: str) -> Problem:
+    return problems.PLAYBACK_UNAVAILABLE.of(why, headers={"Retry-After": RETRY_AFTER_S})
 
 
 def _unanswered(played: CallCaptured) -> Problem:

@@ -77,7 +77,8 @@ class _Deadline:
         self._loop = asyncio.get_running_loop()
 
     def put_off(self) -> None:
-        self._timeout.reschedule(self._loop.time() + self._idle_s)
+        if not self._timeout.expired():  # too late: whoever waits is being told already
+            self._timeout.reschedule(self._loop.time() + self._idle_s)
 
 
 async def _one_way(source: Side, sink: Side, seen: Seen, deadline: _Deadline) -> None:

@@ -16,7 +16,8 @@ from bus.clock import Clock
 from bus.errors import BusError
 from bus.message import Fact
 from schemas.traffic_gateway import CallCaptured
-from services.traffic_gateway.domain.capture import Capture, Stored
+from services.traffic_gateway.domain.bodies import Stored
+from services.traffic_gateway.domain.capture import Capture
 from services.traffic_gateway.edge.redacting import Redacting
 
 

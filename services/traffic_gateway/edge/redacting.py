@@ -21,7 +21,7 @@ from services.calls.body import header
 from services.calls.redaction.errors import InvalidRule
 from services.calls.redaction.redactor import Redactor
 from services.chassis.access import MAX_STALE_S
-from services.traffic_gateway.domain.capture import Stored
+from services.traffic_gateway.domain.bodies import Stored
 from services.traffic_gateway.domain.masking import dropped, masked
 
 PURPOSE = "redaction"

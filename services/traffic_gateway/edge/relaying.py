@@ -31,8 +31,9 @@ from services.chassis.outgoing import (
 )
 from services.chassis.web import Problem
 from services.traffic_gateway.config import Config
-from services.traffic_gateway.domain.capture import Budget, Capture, Headed, Tap
-from services.traffic_gateway.domain.framing import Framing
+from services.traffic_gateway.domain.bodies import Budget, Tap
+from services.traffic_gateway.domain.capture import Capture, Headed
+from services.traffic_gateway.domain.framing import BODILESS, Framing
 from services.traffic_gateway.domain.headers import CALL_ID, RawHeader, RequestHeaders, ResponseHeaders
 from services.traffic_gateway.domain.location import relocated
 from services.traffic_gateway.domain.loops import Loops
@@ -48,8 +49,6 @@ from services.traffic_gateway.edge.recording import CaptureFailed, Recorder
 from services.traffic_gateway.edge.redacting import Redacting
 from services.traffic_gateway.edge.tunnel import Tunnels
 from services.traffic_gateway.edge.websocket import SWITCHING, WebSockets
-
-BODILESS = frozenset((204, 304))  # RFC 9112 6.3
 
 
 class KnowsBuckets(Protocol):
@@ -84,10 +83,10 @@ class Gateway:
         self._ids = ids
         self._addresses = Addresses(config.domain, config.public_url)
         self._loops = Loops(config.domain, config.public_url, ids.new())
-        self._playback = Playback(asks, recorder)
         self._sockets = WebSockets(recorder, clock, config.idle_timeout_s)
         self._tunnels = Tunnels(outgoing, recorder, clock, config.idle_timeout_s)
         self._budget = Budget(config.capture_memory_bytes)
+        self._playback = Playback(asks, recorder, self._budget)
         self._keep = Written(keep_alive=True)
         self._close = Written(keep_alive=False)
 

@@ -46,6 +46,7 @@ class WebSockets:
         sent, received = taps(
             call.response_body, lambda: call.elapsed_ms(self._clock.monotonic()), extensions
         )
+        call.drop()  # a body of the handshake's: it is no message
         call.request_body, call.response_body = sent, received
         await answer.write(answer.switching(SWITCHING, reason, _passing(response)))
         client = ClientSide(request, answer)

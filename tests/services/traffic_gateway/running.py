@@ -151,13 +151,26 @@ def a_bucket(
 
 class Running:
     def __init__(
-        self, port: int, relay: Relay, buckets: Buckets, server: GatewayServer, vault: Vault
+        self,
+        port: int,
+        relay: Relay,
+        buckets: Buckets,
+        server: GatewayServer,
+        vault: Vault,
+        handler: Gateway,
     ) -> None:
         self.port = port
         self.vault = vault
         self.server = server
         self.relay = relay
         self.buckets = buckets
+        self._budget = handler._budget
+        self._whole_bytes = self._budget.left_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the memory that bodies share."""
+        return self._whole_bytes - self._budget.left_bytes
 
     def path(self, target: Target, tail: str = "/") -> bytes:
         """The request target of the path scheme, as bytes."""
@@ -191,4 +204,4 @@ async def gateway(
             GatewayServer(handler, config, clock) as server,
             listen(server, "127.0.0.1", 0, True, drain_s=config.drain_s) as port,
         ):
-            yield Running(port, relay, buckets, server, vault)
+            yield Running(port, relay, buckets, server, vault, handler)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from schemas.identity import CaptureMode, Redaction
 from schemas.traffic_gateway import INLINE_BODY_BYTES, CallCaptured
 from services.calls.redaction.redactor import Redactor
-from services.traffic_gateway.domain.capture import Budget, Capture, Headed, Tap
+from services.traffic_gateway.domain.bodies import Budget, Tap
+from services.traffic_gateway.domain.capture import Capture, Headed
 from services.traffic_gateway.domain.framing import Framing
 from services.traffic_gateway.domain.headers import RawHeader, RequestHeaders, ResponseHeaders
 from tests.services.loopback import dechunked

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.traffic_gateway.domain.capture import Budget, Tap
+from services.traffic_gateway.domain.bodies import Budget, Tap
 from services.traffic_gateway.domain.frames import Frames, Inflating, Message
 from services.traffic_gateway.domain.messages import MessagesTap, taps
 
@@ -166,3 +166,25 @@ def test_an_unknown_extension_is_not_read() -> None:
         tap.add(frame(TEXT, b"?"))
         body, _ = tap.body()
         assert (body.size_bytes, body.captured_bytes, body.truncated) == (3, 0, True)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_messages_that_never_end_share_the_memory_of_all_bodies(packed: bool) -> None:
+    budget = Budget(100_000)
+    extensions = ("permessage-deflate",) if packed else ()
+    payload = b"x" * 60_000
+    if packed:
+        deflater = zlib.compressobj(wbits=-15)
+        payload = deflater.compress(payload) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    sockets = [taps(Tap(10**6, budget), lambda: 0.0, extensions)[0] for _ in range(20)]
+    for at in range(0, len(payload), 7_000):  # all of them at once, piece by piece
+        for socket in sockets:
+            piece = payload[at : at + 7_000]
+            socket.add(
+                frame(TEXT if at == 0 else 0, piece, final=False, rsv=0x40 if packed and not at else 0)
+            )
+        assert budget.left_bytes >= 0
+    assert sum(socket._frames.gathered_bytes for socket in sockets) == 100_000
+    for socket in sockets:
+        socket.drop()
+    assert budget.left_bytes == 100_000

@@ -283,3 +283,15 @@ async def test_a_client_that_asks_in_drops() -> None:
             await asyncio.sleep(0)
         assert (await client.response())[1] == b"hi"
         assert api.heard[0].endswith(b"\r\n\r\nhello")
+
+
+async def test_a_bin_without_a_host_asks_nobody_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> str:
+        raise AssertionError("DNS, while every call waits")
+
+    monkeypatch.setattr("socket.getfqdn", asked)
+    async with gateway() as gw, dial(gw.port) as client:
+        await client.say(f"GET /{KEY} HTTP/1.0\r\n\r\n".encode())
+        head = await client.head()
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert (await gw.relay.call()).request.url == f"http://127.0.0.1:{gw.port}/{KEY}"

@@ -10,6 +10,7 @@ import pytest
 
 from bus.testing import ManualClock, turns
 from services.traffic_gateway.config import Config
+from services.traffic_gateway.domain.capture import _name, _text
 from services.traffic_gateway.edge.admitting import Admission, Rejected, client_of
 from tests.services.loopback import Peer, dial, target
 from tests.services.traffic_gateway.running import KEY, gateway
@@ -317,3 +318,62 @@ def test_no_limit() -> None:
 )
 def test_what_a_client_is(peer: object, client: str) -> None:
     assert client_of(peer) == client
+
+
+@pytest.mark.parametrize(
+    ("begins", "goes_on"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"X: " + b"a" * 10_000 + b"\r\n"),
+        (b"", b"HTTP/1.1 103 Early\r\nX: " + b"a" * 1000 + b"\r\n\r\n"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n",
+            b"X: " + b"a" * 10_000 + b"\r\n",
+        ),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"x" * 10_000),
+    ],
+    ids=["head", "informational", "trailers", "extension"],
+)
+async def test_a_target_s_head_without_an_end_is_not_collected_for_ever(
+    begins: bytes, goes_on: bytes
+) -> None:
+    said_bytes = 0
+
+    async def talk(peer: Peer) -> None:
+        nonlocal said_bytes
+        await peer.head()
+        await peer.say(begins)
+        while said_bytes < 50_000_000:
+            await peer.say(goes_on)
+            said_bytes += len(goes_on)
+
+    config = Config(max_head_bytes=100_000, drain_s=0.2)
+    async with target(talk) as api, gateway(config=config) as gw, dial(gw.port) as client:
+        await client.say(f"GET /{KEY}/http://{api.authority}/ HTTP/1.1\r\nHost: gw\r\n\r\n".encode())
+        reading = asyncio.create_task(client.hung_up())
+        call = await gw.relay.call()
+        await client.close()
+        await reading
+    assert call.error is not None
+    assert call.error.slug == "upstream-malformed"
+    assert said_bytes < 20_000_000  # what sockets buffer is among them
+
+
+async def test_names_that_are_remembered_are_small() -> None:
+    host = b"a" * 5000
+    async with gateway() as at, dial(at.port) as client:
+        await client.say(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+        await refused(client, 400, b"request-invalid")
+    before = _name.cache_info().currsize
+    _text(((b"x" * 60_000, b"1"), (b"x-never-seen", b"1")))
+    assert _name.cache_info().currsize - before <= 1
+
+
+async def test_the_bound_on_heads_is_each_response_s_own() -> None:
+    answer = b"HTTP/1.1 304 Same\r\nX: " + b"a" * 30_000 + b"\r\n\r\n"
+    config = Config(max_head_bytes=40_000, max_line_bytes=10_000, drain_s=0.2)
+    async with target(answer) as api, gateway(config=config) as gw, dial(gw.port) as client:
+        for _ in range(5):
+            await client.say(b"GET " + gw.path(api) + b" HTTP/1.1\r\nHost: gw\r\n\r\n")
+            head, _ = await client.response()
+            assert head.startswith(b"HTTP/1.1 304 ")
+    assert api.connections == 1

@@ -109,3 +109,16 @@ async def test_a_thousand_malformed_requests(
     assert "Traceback" not in printed.out + printed.err
     assert 500 not in seen, "a fault in the gateway"
     assert sum(count for status, count in seen.items() if status >= 400) > COUNT // 3
+
+
+async def test_a_malformed_request_takes_those_of_its_segment_along() -> None:
+    """The parser forgets what it had read of the segment. One 400 is all that is said, and nobody was
+    called: the client may send the good ones again."""
+    async with target(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as api, gateway() as gw:
+        good = b"POST " + gw.path(api) + b" HTTP/1.1\r\nHost: gw\r\nContent-Length: 0\r\n\r\n"
+        async with dial(gw.port) as client:
+            await client.say(good + b"GET / HTTP/1.1\r\nHost: gw\r\n bad: 1\r\n\r\n" + good)
+            head, _ = await client.response()
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert await client.rest() == b""
+    assert (api.connections, gw.relay.calls) == (0, [])

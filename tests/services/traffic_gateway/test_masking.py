@@ -18,10 +18,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.identity import Redaction
-from schemas.traffic_gateway import INLINE_BODY_BYTES, CallCaptured, CallError
+from schemas.traffic_gateway import (
+    INLINE_BODY_BYTES,
+    Body,
+    CallCaptured,
+    CallError,
+    CapturedRequest,
+    Timings,
+)
 from services.calls.redaction.marks import Tally
 from services.calls.redaction.redactor import Redactor
-from services.traffic_gateway.domain.capture import Budget, Capture, Tap
+from services.traffic_gateway.domain.bodies import Budget, Tap
+from services.traffic_gateway.domain.capture import Capture
 from services.traffic_gateway.domain.headers import RawHeader
 from services.traffic_gateway.domain.masking import dropped, masked
 from services.traffic_gateway.domain.transcript import masked_transcript
@@ -243,3 +251,14 @@ def test_bodies_that_are_the_same_may_be_masked_apart(mode: Any) -> None:
         if body.captured_bytes and body.inline is None
     }
     assert needed == set(dict(bodies))
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [("http://[:::]/a?b", "http://[:::]/"), ("http://u:p@h:1?x", "http://h:1/"), ("nothing", "nothing:///")],
+)
+def test_what_is_no_url_is_dropped_too(url: str, kept: str) -> None:
+    """`urlsplit` raises at the first, and nothing may be raised where masking has failed already."""
+    request = CapturedRequest("GET", url, "1.1", (), Body())
+    call = CallCaptured("id", KEY, datetime.now(UTC), 1.0, request, None, None, Timings(), 0)
+    assert dropped(call, ValueError()).request.url == kept

@@ -11,6 +11,7 @@ import pytest
 from schemas.identity import PutBucket
 from schemas.request_vault import GetCall
 from schemas.traffic_gateway import Body, CallCaptured, CallError
+from services.traffic_gateway.config import Config
 from tests.services.loopback import Target, dial, target
 from tests.services.traffic_gateway.running import KEY, Running, gateway
 from tests.services.traffic_gateway.test_service import installation, kept
@@ -173,3 +174,76 @@ async def test_with_the_real_vault(tmp_path: Path) -> None:
         second, _ = await kept(bus, 2)
         assert (await bus.ask(GetCall(second.id, KEY))).call.replay_of == first.id
         assert api.connections == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": (("X-One", "1\r\nSet-Cookie: a=b"),)},
+        {"headers": (("X-One", "1\nX-Two: 2"),)},
+        {"headers": (("X-One: 1\r\nX-Two", "2"),)},
+        {"headers": (("", "1"),)},
+        {"headers": (("X One", "1"),)},
+        {"headers": (("X-One", "\x00"),)},
+        {"reason": "OK\r\nX-Two: 2"},
+        {"status": 100},
+        {"status": 1200},
+    ],
+)
+async def test_a_head_that_would_be_another_one_on_the_wire_is_not_played(changes: dict[str, object]) -> None:
+    """Stored calls also come from archives and from other producers of events."""
+    async with target(ANSWER) as api, gateway() as gw:
+        played = await a_call(gw, api)
+        gw.vault.keep(answered(played, **changes))
+        head, body = await ask(gw, f"/{KEY}", f"Trunkline-Playback-Id: {played.id}\r\n")
+    assert head.startswith(b"HTTP/1.1 409 ")
+    assert b"X-Two" not in head
+    assert msgspec.json.decode(body)["type"].endswith(":playback-impossible")
+
+
+async def test_what_was_for_one_hop_or_said_how_long_is_not_played() -> None:
+    hostile = (
+        ("Connection", "close, X-Hop"),
+        ("X-Hop", "1"),
+        ("Keep-Alive", "timeout=1"),
+        ("Proxy-Authenticate", "Basic"),
+        ("Content-Length", "99"),
+        ("content-length", "7"),
+        ("Transfer-Encoding", "gzip, chunked"),
+        ("Trailer", "X"),
+        ("Upgrade", "h2c"),
+        ("Trunkline-Call-Id", "another"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+    )
+    async with target(ANSWER) as api, gateway() as gw:
+        played = await a_call(gw, api)
+        gw.vault.keep(answered(played, headers=hostile, body=Body(2, 2, None, b"hi")))
+        head, body = await ask(gw, f"/{KEY}", f"Trunkline-Playback-Id: {played.id}\r\n")
+        call = await gw.relay.call()
+    assert head == (
+        b"HTTP/1.1 201 Made So\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\n"
+        b"Trunkline-Call-Id: %b\r\n\r\n" % call.id.encode()
+    )
+    assert body == b"hi"
+
+
+async def test_a_205_says_that_it_has_no_body() -> None:
+    """A client would wait for the connection's end (RFC 9112 6.3)."""
+    async with target(ANSWER) as api, gateway() as gw:
+        played = await a_call(gw, api)
+        gw.vault.keep(answered(played, status=205, body=Body(0)))
+        head, _ = await ask(gw, f"/{KEY}", f"Trunkline-Playback-Id: {played.id}\r\n")
+    assert b"\r\nContent-Length: 0\r\n" in head
+
+
+async def test_bodies_that_are_played_share_the_memory_of_those_in_flight() -> None:
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
+    async with target(large) as api, gateway(config=Config(capture_memory_bytes=70_000)) as gw:
+        played = await a_call(gw, api)
+        asked = f"Trunkline-Playback-Id: {played.id}\r\n"
+        assert (await ask(gw, f"/{KEY}", asked))[0].startswith(b"HTTP/1.1 200 ")
+        gw.vault.keep(answered(played, body=Body(80_000, 80_000, "0" * 64)))
+        head, _ = await ask(gw, f"/{KEY}", asked)
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert gw.held_bytes == 0

@@ -286,3 +286,33 @@ async def test_secrets_in_messages_are_masked() -> None:
     assert str(json.loads(str(sent["text"]))["password"]).startswith("[redacted:")
     assert "geheim" not in str(received)
     assert call.redacted
+
+
+async def test_a_body_of_the_handshake_gives_its_memory_back() -> None:
+    async def talk(peer: Peer) -> None:
+        await peer.request()
+        await peer.say(ACCEPTED)
+        await peer.rest()
+
+    async with target(talk) as api, gateway() as gw, dial(gw.port) as client:
+        await client.say(
+            f"GET /{KEY}/http://{api.authority}/ws HTTP/1.1\r\nHost: gw\r\nContent-Length: 5000\r\n"
+            f"{HANDSHAKE}\r\n".encode()
+            + b"x" * 5000
+        )
+        await client.head()
+        client.writer.write_eof()
+        await client.hung_up()
+        await gw.relay.call()
+        assert gw.held_bytes == 0
+
+
+async def test_an_upgrade_to_more_than_a_websocket_is_none() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    async with target(answer) as api, gateway() as gw, dial(gw.port) as client:
+        await client.say(
+            f"GET /{KEY}/http://{api.authority}/ HTTP/1.1\r\nHost: gw\r\n{HANDSHAKE}"
+            "Upgrade: h2c\r\n\r\n".encode()
+        )
+        await client.response()
+    assert b"pgrade" not in api.heard[0]

@@ -153,3 +153,10 @@ def test_deep_json_ends(redactors: list[Redactor]) -> None:
             b"[" * 20_000 + b"]" * 20_000,
         ):
             by.body(text, typed(JSON), "request", Tally())
+
+
+@pytest.mark.timeout(6)
+@pytest.mark.parametrize("blank", [b" ", b" \t", b"-", b"\r"])
+def test_a_boundary_that_never_ends(blank: bytes) -> None:
+    body = b"--" + blank * (4 * 1024 * 1024 // len(blank))
+    redactor().body(body, typed("multipart/form-data"), "request", Tally())

@@ -76,3 +76,14 @@ def test_what_is_remembered_is_bounded() -> None:
 
 def test_folding() -> None:
     assert fold(b"X-API_Key[1]. \xff") == b"xapikey1"
+
+
+def test_long_names_are_judged_and_not_remembered() -> None:
+    names = Names()
+    long = b"x" * 1_000_000 + b"password"
+    assert names.key(long) == UNTOLD
+    assert names.parameter(long) == UNTOLD
+    assert names.header(long.decode()) == ("header", UNTOLD)
+    assert not names.keys
+    assert not names._parameters
+    assert not names._headers
