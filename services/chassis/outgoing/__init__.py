@@ -15,7 +15,7 @@ upper-cases methods, drops an empty query and cannot carry header bytes that are
 
 from __future__ import annotations
 
-from services.chassis.outgoing.client import Limits, Outgoing, Request, Response
+from services.chassis.outgoing.client import Limits, Outgoing
 from services.chassis.outgoing.errors import (
     BodyFailed,
     ConnectRefused,
@@ -30,6 +30,7 @@ from services.chassis.outgoing.errors import (
 )
 from services.chassis.outgoing.guard import Policy
 from services.chassis.outgoing.heads import header_fault
+from services.chassis.outgoing.messages import Request, Response
 from services.chassis.outgoing.pipe import Inflow, Pipe, half_close
 from services.chassis.outgoing.wire import Origin, Phases
 
