@@ -6,8 +6,8 @@ left, all back in `t` seconds.
 
 from __future__ import annotations
 
-import ipaddress
 import math
+from ipaddress import IPv6Network
 from typing import Literal
 
 import msgspec
@@ -19,9 +19,9 @@ from services.api.config import Config
 from services.api.edge.problems import RATE_LIMITED
 from services.api.edge.seldom import Seldom
 from services.chassis.limits import Limits, Rate, Taken
+from services.chassis.limits.places import place_of
 
 AWAY_S = 1.0
-IPV6_PREFIX = 64  # what one customer gets: a limit on single addresses would be none
 
 Policy = Literal["token", "address"]
 
@@ -89,12 +89,7 @@ async def tell(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _network(address: str) -> str:
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    place = place_of(address)
+    if place is None:
         return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((found, IPV6_PREFIX), strict=False).network_address)
+    return str(place.network_address if isinstance(place, IPv6Network) else place)

@@ -7,7 +7,6 @@ per instance instead of all together."""
 
 from __future__ import annotations
 
-import ipaddress
 import math
 
 import structlog
@@ -16,6 +15,7 @@ from bus.clock import Clock
 from bus.errors import Refused, Unavailable
 from services.chassis.limits import Limits, Rate
 from services.chassis.limits.memory import MemoryLimits
+from services.chassis.limits.places import place_of
 
 PERSON_RATE = Rate(per_s=1 / 30, burst=10)
 ADDRESS_RATE = Rate(per_s=1 / 5, burst=40)
@@ -49,12 +49,5 @@ class Attempts:
 
 def network_of(address: str) -> str:
     """What is counted as one place."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((ip, 64), strict=False))
+    place = place_of(address)
+    return address[:64] if place is None else str(place)

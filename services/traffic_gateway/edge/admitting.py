@@ -6,9 +6,9 @@ proxy's address: the limit is the proxy's to keep, and is set to 0 here.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 
+from services.chassis.limits.places import place_of
 from services.chassis.web import Problem
 from services.traffic_gateway.edge.problems import GATEWAY_FULL, TOO_MANY_CONNECTIONS
 
@@ -56,10 +56,4 @@ def client_of(peer: object) -> str:
     """The client that a socket's peer name stands for; empty for sockets without addresses."""
     if not isinstance(peer, tuple) or not peer:
         return ""
-    text = str(peer[0]).partition("%")[0]
-    if ":" not in text:
-        return text
-    address = ipaddress.IPv6Address(text)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))
+    return str(place_of(str(peer[0])) or peer[0])
