@@ -33,6 +33,7 @@ DEFAULT_PORTS: dict[str, int] = {"http": 80, "https": 443}
 MAX_HOST_CHARS = 253  # RFC 1035 2.3.4, without the final dot
 MAX_LABEL_CHARS = 63
 
+_SCHEMES: dict[str, Scheme] = {"http": "http", "https": "https"}
 _KEY = re.compile(rf"[a-z0-9]{{{KEY_CHARS}}}")
 _BY_PATH = re.compile(rf"/([a-z0-9]{{{KEY_CHARS}}})(?:/(.*))?", re.DOTALL)
 _TARGET = re.compile(r"(https?)(?:(?::|%3A)/{1,2}|/)([^/?#]*)(.*)", re.DOTALL | re.IGNORECASE)
@@ -141,7 +142,8 @@ def _target(scheme: str, authority: str, tail: str) -> Target:
 @lru_cache(maxsize=4096)
 def parse_authority(scheme: str, text: str) -> Authority:
     """`host[:port]` of a target. Remembers good answers: targets repeat."""
-    if scheme not in ("http", "https"):
+    known = _SCHEMES.get(scheme)
+    if known is None:
         raise AddressInvalid(f"the target's scheme is {_short(scheme)}; only http and https are relayed")
     if "@" in text:
         raise AddressInvalid("user information (user:password@) stands where only host:port may")
@@ -157,13 +159,13 @@ def parse_authority(scheme: str, text: str) -> Authority:
         colon = text.find(":")
         raw, after = (text, "") if colon < 0 else (text[:colon], text[colon:])
         shown = host = _host(raw)
-    default = DEFAULT_PORTS[scheme]
+    default = DEFAULT_PORTS[known]
     if after[:1] not in ("", ":"):
         raise AddressInvalid(
             f"{_short(after)} stands behind the target's address; only a port may, as in [::1]:8080"
         )
     port = parse_port(after[1:]) if len(after) > 1 else default
-    return Authority(scheme, host, port, shown if port == default else f"{shown}:{port}")  # type: ignore[arg-type]
+    return Authority(known, host, port, shown if port == default else f"{shown}:{port}")
 
 
 def parse_port(text: str) -> int:
@@ -258,7 +260,7 @@ def _host(text: str) -> str:
     if not text:
         raise AddressInvalid("the target names no host")
     if not text.isascii():
-        text = _to_ascii(text)
+        text = to_ascii(text)
     labels = text.removesuffix(".").split(".")
     for label in labels:
         if not label:
@@ -274,8 +276,8 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-def _to_ascii(text: str) -> str:
-    """The xn-- form of an internationalised host name (UTS 46, RFC 5891)."""
+def to_ascii(text: str) -> str:
+    """The xn-- form of an internationalised host name (UTS 46, RFC 5891). Raises AddressInvalid."""
     if len(text) > MAX_HOST_CHARS:  # it only grows
         raise AddressInvalid(f"host {_short(text)} has {len(text)} characters; DNS allows {MAX_HOST_CHARS}")
     import idna  # here: few names need it, and its tables are large

@@ -18,6 +18,8 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Literal
 
+from services.calls.address import AddressInvalid, to_ascii
+
 Verdict = Literal["admitted", "missing", "refused"]
 
 _NUMBER = r"(?:0[xX][0-9a-fA-F]*|[0-9]+)"
@@ -55,8 +57,8 @@ def canonical_host(host: str) -> str:
         name = name[1:-1]
     name = name.removesuffix(".")
     if not name.isascii():
-        with suppress(UnicodeError):
-            name = name.encode("idna").decode("ascii")
+        with suppress(AddressInvalid):
+            name = to_ascii(name)
     if _OLD_IPV4.fullmatch(name) is not None:
         with suppress(OSError):
             return socket.inet_ntoa(socket.inet_aton(name))
